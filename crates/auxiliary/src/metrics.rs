@@ -1,0 +1,89 @@
+//! The metrics of an auxiliary.
+
+use annulus_protocol::hop::{CopyState, MissReason};
+use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters, gauge};
+use annulus_store::Stats;
+use parking_lot::Mutex;
+use prometheus::{IntCounter, IntGauge, Registry};
+
+pub(crate) struct Metrics {
+    pub(crate) get: OperationMetrics,
+    pub(crate) put: OperationMetrics,
+    pub(crate) delete: OperationMetrics,
+    pub(crate) promise: OperationMetrics,
+    hits: IntCounter,
+    misses: [IntCounter; MissReason::ALL.len()],
+    items: IntGauge,
+    tombstones: IntGauge,
+    bytes: IntGauge,
+    max_bytes: IntGauge,
+    evicted_for_bytes: IntCounter,
+    evicted_for_items: IntCounter,
+    expired: IntCounter,
+    refused: IntCounter,
+    exported: Mutex<Stats>,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let requests = RequestMetrics::new(registry, &["get", "put", "delete", "promise"])?;
+        let misses = counters(
+            registry,
+            "annulus_cache_misses_total",
+            "Reads that found no value on this node, by reason; the reason is a good guess where the key was forgotten.",
+            &["reason"],
+        )?;
+        let evictions = counters(
+            registry,
+            "annulus_cache_evictions_total",
+            "Entries that made room for others, by the bound that was reached.",
+            &["reason"],
+        )?;
+        Ok(Self {
+            get: requests.operation("get"),
+            put: requests.operation("put"),
+            delete: requests.operation("delete"),
+            promise: requests.operation("promise"),
+            hits: counter(registry, "annulus_cache_hits_total", "Reads that found a value on this node.")?,
+            misses: MissReason::ALL.map(|reason| misses.with_label_values(&[reason.as_str()])),
+            items: gauge(registry, "annulus_cache_items", "Entries held, tombstones left out.")?,
+            tombstones: gauge(registry, "annulus_cache_tombstones", "Marks of deleted keys held.")?,
+            bytes: gauge(registry, "annulus_cache_bytes", "Bytes in use for entries, overhead included.")?,
+            max_bytes: gauge(registry, "annulus_cache_max_bytes", "The bound of annulus_cache_bytes.")?,
+            evicted_for_bytes: evictions.with_label_values(&["bytes"]),
+            evicted_for_items: evictions.with_label_values(&["items"]),
+            expired: counter(
+                registry,
+                "annulus_cache_expired_total",
+                "Entries that left memory because their time had come.",
+            )?,
+            refused: counter(
+                registry,
+                "annulus_cache_refused_total",
+                "Writes refused because a newer version was known or forgotten here.",
+            )?,
+            exported: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn count_lookup(&self, state: &CopyState) {
+        match state {
+            CopyState::Value(_) => self.hits.inc(),
+            CopyState::Miss { reason, .. } => self.misses[*reason as usize].inc(),
+        }
+    }
+
+    /// Brings gauges and the store's own counters up to date.
+    pub(crate) fn refresh(&self, stats: &Stats) {
+        self.items.set(stats.items as i64);
+        self.tombstones.set(stats.tombstones as i64);
+        self.bytes.set(stats.bytes as i64);
+        self.max_bytes.set(stats.max_bytes as i64);
+        let mut exported = self.exported.lock();
+        self.evicted_for_bytes.inc_by(stats.evicted_for_bytes - exported.evicted_for_bytes);
+        self.evicted_for_items.inc_by(stats.evicted_for_items - exported.evicted_for_items);
+        self.expired.inc_by(stats.expired - exported.expired);
+        self.refused.inc_by(stats.refused - exported.refused);
+        *exported = *stats;
+    }
+}

@@ -1,0 +1,115 @@
+//! `/entries`: what masters ask of this node's copies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_protocol::hop::CopyState;
+use annulus_protocol::{Key, Problem};
+use annulus_service::ApiError;
+use annulus_service::body::Share;
+use annulus_service::metrics::Outcome;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::Uri;
+
+use crate::Node;
+use crate::copies::Incoming;
+use crate::wire::{self, WriteHeaders};
+
+/// How long an answer waits for its share of the bytes under way.
+const SHARE_PATIENCE: Duration = Duration::from_millis(500);
+
+pub(crate) fn entries(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/entries/{key}", get(read).put(write).delete(write))
+        .route("/entries/{key}/promise", post(promise))
+        .with_state(node)
+}
+
+/// The key of a path `/entries/{key}` or `/entries/{key}/promise`, which is still percent-encoded.
+fn key_of(uri: &Uri) -> Result<Key, Problem> {
+    let path = uri.path();
+    let segment = path.strip_prefix("/entries/").unwrap_or(path);
+    let segment = segment.strip_suffix("/promise").unwrap_or(segment);
+    Ok(Key::from_path_segment(segment)?)
+}
+
+async fn read(State(node): State<Arc<Node>>, uri: Uri) -> Response {
+    let started_us = node.clock.now_us();
+    let (outcome, response) = match read_copy(&node, &uri).await {
+        Ok(answer) => answer,
+        Err(problem) => (Outcome::from(problem.code), ApiError(problem).into_response()),
+    };
+    node.metrics.get.observe(outcome, node.clock.now_us() - started_us);
+    response
+}
+
+async fn read_copy(node: &Node, uri: &Uri) -> Result<(Outcome, Response), Problem> {
+    let state = node.copies.get(&key_of(uri)?);
+    node.metrics.count_lookup(&state);
+    match &state {
+        CopyState::Value(stored) => {
+            let share = node.bodies.budget().acquire(stored.content.bytes.len(), SHARE_PATIENCE).await?;
+            Ok((Outcome::Ok, wire::state_response(state, share)))
+        }
+        CopyState::Miss { .. } => Ok((Outcome::Miss, wire::state_response(state, Share::default()))),
+    }
+}
+
+async fn write(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let started_us = node.clock.now_us();
+    let deletes = request.method() == http::Method::DELETE;
+    let (outcome, response) = match write_copy(&node, request, deletes).await {
+        Ok(answer) => answer,
+        Err(problem) => (Outcome::from(problem.code), ApiError(problem).into_response()),
+    };
+    let operation = if deletes { &node.metrics.delete } else { &node.metrics.put };
+    operation.observe(outcome, node.clock.now_us() - started_us);
+    response
+}
+
+async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Outcome, Response), Problem> {
+    let (parts, body) = request.into_parts();
+    let key = key_of(&parts.uri)?;
+    let write = WriteHeaders::read(&parts.headers)?;
+    let (bytes, _share) = read_body(node, &parts.headers, body, deletes).await?;
+    let incoming = Incoming {
+        version: write.version,
+        value: (!deletes).then_some(&bytes),
+        content_type: write.content_type,
+        flags: write.flags,
+        ttl_left_ms: write.ttl_left_ms,
+        condition: write.condition,
+    };
+    Ok(match node.copies.put(&key, &incoming) {
+        Ok(taken) => (Outcome::Ok, wire::taken_response(taken)),
+        Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
+    })
+}
+
+async fn read_body(
+    node: &Node,
+    headers: &http::HeaderMap,
+    body: Body,
+    deletes: bool,
+) -> Result<(bytes::Bytes, Share), Problem> {
+    let limit = if deletes { 0 } else { node.max_value_bytes };
+    node.bodies.read(headers, body, limit).await
+}
+
+async fn promise(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let started_us = node.clock.now_us();
+    let promised = key_of(request.uri()).and_then(|key| Ok((key, wire::version(request.headers())?)));
+    let (outcome, response) = match promised {
+        Err(problem) => (Outcome::Rejected, ApiError(problem).into_response()),
+        Ok((key, ballot)) => match node.copies.promise(&key, ballot) {
+            Ok(state) => (Outcome::Ok, wire::state_response(state, Share::default())),
+            Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
+        },
+    };
+    node.metrics.promise.observe(outcome, node.clock.now_us() - started_us);
+    response
+}

@@ -1,0 +1,193 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::BenchError;
+use crate::parse::{self, Url, ValueSize};
+use crate::payload::STAMP_BYTES;
+
+/// How keys are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Distribution {
+    /// Few keys take most requests, as in real caches; see `--zipf-exponent`.
+    Zipf,
+    /// Every key is as likely as any other.
+    Uniform,
+}
+
+/// What load to make, and where to report it.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent flag of the command line")]
+pub struct Args {
+    /// Masters to load; repeat or separate by commas. Connections are spread over them in turn, and one that breaks
+    /// moves on to the next.
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8000")]
+    pub url: Vec<Url>,
+    /// Connections, each with one request in flight [default: 32, or 1 with --trace, which keeps its order exact]
+    #[arg(long, short, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub connections: Option<u32>,
+    /// How many distinct keys
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keys: u32,
+    /// What a key's name starts with; 12 digits follow (16 bytes in all by default)
+    #[arg(long, default_value = "key-")]
+    pub key_prefix: String,
+    /// How keys are chosen
+    #[arg(long, value_enum, default_value_t = Distribution::Zipf)]
+    pub distribution: Distribution,
+    /// Skew of zipf: 0 is uniform, 0.99 the usual benchmark, above 1 extreme
+    #[arg(long, default_value_t = 0.99, value_parser = parse::positive)]
+    pub zipf_exponent: f64,
+    /// Bytes of a written value: 100, 4Ki, or a range such as 100-1000
+    #[arg(long, default_value = "100")]
+    pub value_size: ValueSize,
+    /// Share of requests that read; what neither reads nor deletes writes
+    #[arg(long, default_value_t = 0.9, value_parser = parse::ratio)]
+    pub read_ratio: f64,
+    /// Share of requests that delete
+    #[arg(long, default_value_t = 0.0, value_parser = parse::ratio)]
+    pub delete_ratio: f64,
+    /// Time to live of written values, such as 30s [default: none]
+    #[arg(long, value_parser = parse::ttl)]
+    pub ttl: Option<Duration>,
+    /// Requests a second on a fixed schedule, whatever the answers take (open loop): latency counts from the intended
+    /// start, the wait for a free connection included [default: as fast as answers come (closed loop)]
+    #[arg(long, value_parser = parse::positive)]
+    pub rate: Option<f64>,
+    /// How long to measure, after the warm-up [default: 10s; with --requests or --trace: until they are done]
+    #[arg(long, short, value_parser = parse::positive_duration)]
+    pub duration: Option<Duration>,
+    /// How many requests to measure
+    #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "trace")]
+    pub requests: Option<u64>,
+    /// Load before measuring, not counted [default: 1s; none with --trace]
+    #[arg(long, value_parser = parse::duration, conflicts_with = "trace")]
+    pub warm_up: Option<Duration>,
+    /// Store every key once before the run
+    #[arg(long, conflicts_with = "trace")]
+    pub preload: bool,
+    /// Replay a file of `KEY` or `KEY SIZE` lines (plain or gzip) as a cache user would: GET, and on a miss POST. With
+    /// more than one connection the order is approximate, and a key missed by two at once counts two misses
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Replay only the trace's first lines
+    #[arg(long, requires = "trace", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Check every value read: damaged or foreign values are `corrupt`, values older than the last acknowledged write
+    /// (or than one already read) `stale`. The keys must be written by this run alone
+    #[arg(long)]
+    pub verify: bool,
+    /// Seed of keys, sizes and operations: the same seed makes the same requests on each connection
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How long one request may take
+    #[arg(long, default_value = "5s", value_parser = parse::positive_duration)]
+    pub timeout: Duration,
+    /// Write the report to a file, report.json or report.html; repeat for both
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    /// No progress bar
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the report as JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    /// Connections to open: `--connections`, or its default for the kind of run.
+    pub fn effective_connections(&self) -> u32 {
+        self.connections.unwrap_or(if self.trace.is_some() { 1 } else { 32 })
+    }
+
+    /// How long to measure, or `None` where a number of requests or a trace ends the run.
+    pub(crate) fn effective_duration(&self) -> Option<Duration> {
+        let endless = self.requests.is_none() && self.trace.is_none();
+        self.duration.or(endless.then_some(Duration::from_secs(10)))
+    }
+
+    pub(crate) fn effective_warm_up(&self) -> Duration {
+        let default = if self.trace.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
+        self.warm_up.unwrap_or(default)
+    }
+
+    pub(crate) fn url_list(&self) -> String {
+        self.url.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the parser cannot see: contradictions between flags, and reports that could not be written, which is
+    /// better known before the run than after it.
+    pub(crate) fn check(&self) -> Result<(), BenchError> {
+        let wrong = |text: String| Err(BenchError::Arguments(text));
+        if self.read_ratio + self.delete_ratio > 1.0 + 1e-9 {
+            return wrong("--read-ratio and --delete-ratio are more than 1 together".to_owned());
+        }
+        if self.key_prefix.len() > 250 - 12 {
+            return wrong(
+                "--key-prefix is over 238 bytes: 12 digits follow it and a key has at most 250".to_owned(),
+            );
+        }
+        if self.verify && self.trace.is_none() && self.value_size.min_bytes() < STAMP_BYTES {
+            return wrong(format!(
+                "--verify needs --value-size {STAMP_BYTES} or more: each value carries its origin"
+            ));
+        }
+        if self.rate.is_some_and(|rate| rate > 10_000_000.0) {
+            return wrong("--rate is over 10000000 requests a second".to_owned());
+        }
+        for path in &self.output {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            if !matches!(extension, Some("json" | "html")) {
+                return wrong(format!("--output {}: the name must end in .json or .html", path.display()));
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                return wrong(format!("--output {}: its folder does not exist", path.display()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(flags: &[&str]) -> Result<Args, clap::Error> {
+        Command::try_parse_from([&["bench"], flags].concat()).map(|command| command.args)
+    }
+
+    #[test]
+    fn defaults_depend_on_the_kind_of_run() {
+        let plain = args(&[]).unwrap();
+        assert_eq!((plain.effective_connections(), plain.effective_warm_up()), (32, Duration::from_secs(1)));
+        assert_eq!(plain.effective_duration(), Some(Duration::from_secs(10)));
+        let trace = args(&["--trace", "x.gz"]).unwrap();
+        assert_eq!((trace.effective_connections(), trace.effective_warm_up()), (1, Duration::ZERO));
+        assert_eq!(trace.effective_duration(), None);
+        assert_eq!(args(&["--url", "http://a:1,http://b:2", "--url", "http://c:3"]).unwrap().url.len(), 3);
+    }
+
+    #[test]
+    fn contradictions_are_named_before_the_run() {
+        for flags in [
+            &["--read-ratio", "0.9", "--delete-ratio", "0.2"][..],
+            &["--verify", "--value-size", "8"],
+            &["--output", "report.pdf"],
+            &["--output", "/no/such/folder/report.json"],
+        ] {
+            assert!(args(flags).unwrap().check().is_err(), "{flags:?}");
+        }
+        for flags in [&["--trace", "x", "--requests", "5"][..], &["--limit", "5"], &["--read-ratio", "2"]] {
+            assert!(args(flags).is_err(), "{flags:?}");
+        }
+        assert!(args(&["--verify", "--output", "report.html"]).unwrap().check().is_ok());
+    }
+}

@@ -1,0 +1,43 @@
+//! The load generator behind `annulus bench`.
+//!
+//! [`run`] drives masters with synthetic keys or with a recorded [`trace`], in a closed loop or at a fixed rate, and
+//! returns a [`Report`] that prints as a table, as JSON and as one self-contained HTML page. One connection is one
+//! task with its own generator, counters and histograms, so that the load costs little beside what it measures.
+//!
+//! The pure parts (schedule, keys, verification, series, charts) know neither sockets nor clocks.
+
+mod args;
+mod assemble;
+mod chart;
+mod clock;
+mod error;
+mod html;
+mod http1;
+mod keys;
+pub mod lru_reference;
+mod pacer;
+mod parse;
+mod payload;
+mod preload;
+mod progress;
+mod protocol;
+mod report;
+mod run;
+mod schedule;
+mod series;
+mod source;
+mod svg;
+mod table;
+mod tally;
+pub mod trace;
+mod verify;
+mod worker;
+
+pub use args::{Args, Distribution};
+pub use error::BenchError;
+pub use parse::{Url, ValueSize};
+pub use report::{
+    Configuration, DistributionPoint, ErrorCount, Latency, Lateness, OperationLatency, Report, Second,
+    Totals, TraceTotals, Verification,
+};
+pub use run::run;

@@ -1,0 +1,167 @@
+//! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
+
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal};
+use annulus_protocol::{Key, Problem};
+use annulus_service::config::Consistency;
+
+use super::gather::{Rules, gather};
+use super::race::Preference;
+use super::{Context, Coordinator, MAX_ATTEMPTS};
+
+/// How a repair went.
+enum Repair {
+    /// As many copies as a write needs have the version now, or know a newer one.
+    Done,
+    /// A conditional write is under way on a copy; it is over in a moment.
+    Blocked,
+    /// Too few copies answered.
+    Failed(usize),
+}
+
+impl Coordinator {
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// [`annulus_protocol::ErrorCode::Unavailable`] where too few copies answer. The caller bounds the time.
+    pub async fn read(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
+        if self.quorum.preference == 1 {
+            return self.read_only_copy(key, context).await;
+        }
+        for attempt in 1..=MAX_ATTEMPTS {
+            let preference = self.preference(key);
+            let (need, at_least) = match context.consistency {
+                Consistency::Quorum => (self.quorum.reads, self.quorum.reads_at_least),
+                Consistency::One => (1, 1),
+            };
+            let ask = |node| self.hop.get(node, key, self.call(context));
+            let rules = Rules { at_least, ..self.rules(preference, need) };
+            let gathered = gather(&self.fleet, rules, ask, |_| false).await;
+            if gathered.answers.len() < at_least {
+                return Err(Self::too_few_answer(gathered.answers.len(), at_least));
+            }
+            let newest = newest(&gathered.answers);
+            // Where every owner has to have a write, one that is away leaves nobody to repair.
+            let degraded = !gathered.complete && self.quorum.preference == self.quorum.replicas;
+            if context.consistency == Consistency::One || degraded || !is_repairable(newest) {
+                return Ok(newest.clone());
+            }
+            match self.repair(key, newest, &gathered.answers, preference, context).await {
+                Repair::Done => return Ok(newest.clone()),
+                Repair::Blocked => self.back_off(attempt).await,
+                Repair::Failed(have) => return Err(Self::too_few_answer(have, self.quorum.replicas)),
+            }
+        }
+        Err(Self::contended())
+    }
+
+    /// With one copy there is nobody to agree with and nobody else to ask.
+    async fn read_only_copy(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
+        let hash = annulus_ring::key_hash(key.as_bytes());
+        let Some(owner) = self.ring.owner(hash) else { return Err(Self::too_few_answer(0, 1)) };
+        let ticket = self.fleet.sent(owner);
+        match self.hop.get(owner, key, self.call(context)).await {
+            Ok(state) => {
+                self.fleet.answered(ticket);
+                Ok(state)
+            }
+            Err(error) => {
+                self.fleet.failed(ticket, &error);
+                Err(Self::too_few_answer(0, 1))
+            }
+        }
+    }
+
+    /// Brings the version `newest` to as many copies as an acknowledged write has.
+    async fn repair(
+        &self,
+        key: &Key,
+        newest: &CopyState,
+        answers: &[(usize, CopyState)],
+        preference: Preference,
+        context: &Context,
+    ) -> Repair {
+        let holds = |node: usize| answers.iter().any(|(n, s)| *n == node && s.version() >= newest.version());
+        let have = answers.iter().filter(|(node, _)| holds(*node)).count();
+        if have >= self.quorum.replicas {
+            return Repair::Done;
+        }
+        self.metrics.repairs.inc();
+        let asked = |node: usize| answers.iter().any(|(n, _)| *n == node);
+        let lacking = preference.as_slice().iter().copied().filter(|node| !holds(*node));
+        let (first, rest): (Vec<_>, Vec<_>) = lacking.partition(|node| asked(*node));
+        let targets = Preference::new(first.into_iter().chain(rest));
+        let write = repair_write(newest);
+        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let blocked = |answer: &Result<_, Refusal>| matches!(answer, Err(Refusal::Promised(_)));
+        let need = self.quorum.replicas - have;
+        let gathered = gather(&self.fleet, self.rules(targets, need), ask, blocked).await;
+        if gathered.answers.iter().any(|(_, answer)| blocked(answer)) {
+            return Repair::Blocked;
+        }
+        if gathered.complete { Repair::Done } else { Repair::Failed(have + gathered.answers.len()) }
+    }
+}
+
+/// The newest of some answers; a value before a floor that only says the same version was forgotten.
+fn newest(answers: &[(usize, CopyState)]) -> &CopyState {
+    let rank = |state: &CopyState| (state.version(), matches!(state, CopyState::Value(_)));
+    answers
+        .iter()
+        .map(|(_, state)| state)
+        .max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| bytes(a).cmp(bytes(b))))
+        .expect("a complete race has an answer")
+}
+
+/// Breaks the tie of two values under one version, which only two masters with one number could make.
+fn bytes(state: &CopyState) -> &[u8] {
+    match state {
+        CopyState::Value(stored) => &stored.content.bytes,
+        CopyState::Miss { .. } => &[],
+    }
+}
+
+/// Values and tombstones can be brought to other copies; a floor says nothing of the key itself.
+fn is_repairable(state: &CopyState) -> bool {
+    matches!(state, CopyState::Value(_) | CopyState::Miss { tombstone: true, .. })
+}
+
+fn repair_write(newest: &CopyState) -> CopyWrite {
+    let (value, ttl_left_ms, flags) = match newest {
+        CopyState::Value(stored) => (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags),
+        CopyState::Miss { .. } => (None, None, 0),
+    };
+    CopyWrite { version: newest.version(), value, ttl_left_ms, flags, condition: Condition::Always }
+}
+
+#[cfg(test)]
+mod tests {
+    use annulus_protocol::Version;
+    use annulus_protocol::hop::MissReason;
+    use annulus_protocol::value::{Content, StoredValue};
+
+    use super::*;
+
+    fn value(version: u64) -> CopyState {
+        let content = Content { content_type: "text/plain".into(), bytes: "x".into() };
+        CopyState::Value(StoredValue { version: Version(version), ttl_left_ms: None, flags: 0, content })
+    }
+
+    fn miss(version: u64, tombstone: bool) -> CopyState {
+        CopyState::Miss { version: Version(version), reason: MissReason::Cold, tombstone }
+    }
+
+    #[test]
+    fn the_newest_version_wins_and_a_value_beats_its_own_floor() {
+        assert_eq!(*newest(&[(0, value(1)), (1, value(2))]), value(2));
+        assert_eq!(*newest(&[(0, miss(3, true)), (1, value(2))]), miss(3, true));
+        assert_eq!(*newest(&[(0, miss(2, false)), (1, value(2))]), value(2));
+        assert_eq!(*newest(&[(0, miss(3, false)), (1, value(2))]), miss(3, false));
+    }
+
+    #[test]
+    fn a_floor_is_never_carried_to_other_copies() {
+        assert!(is_repairable(&value(1)));
+        assert!(is_repairable(&miss(1, true)));
+        assert!(!is_repairable(&miss(1, false)));
+    }
+}

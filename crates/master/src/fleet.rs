@@ -1,0 +1,121 @@
+//! The auxiliaries as this master sees them: who they are, and who answers now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_cluster::{Census, Change, Condition, Health, HealthSettings, Outcome, Probe, Ticket, View};
+use annulus_protocol::rest::NodeState;
+use annulus_service::config::ClusterSettings;
+use annulus_service::net::Clock;
+use annulus_service::telemetry::{TraceContext, TraceIds};
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::hop::{Call, HopError};
+
+/// The longest that a health check waits for its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest that the prober sleeps: a failure of a request can make a node due at any time.
+const PROBER_TICK: Duration = Duration::from_millis(100);
+
+/// The membership view with the health of its nodes. Nodes are known by their index in the view.
+pub struct Fleet {
+    view: View,
+    health: Mutex<Health>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Fleet {
+    /// A fleet of the view's nodes, all of them taken to be up.
+    pub fn new(view: View, settings: &ClusterSettings, clock: Arc<dyn Clock>) -> Self {
+        let settings = HealthSettings {
+            breaker_failures: settings.breaker_failures,
+            health_check_interval_ms: settings.health_check_interval.as_millis() as u64,
+            probe_interval_ms: settings.probe_interval.as_millis() as u64,
+        };
+        let health = Mutex::new(Health::new(settings, &view, clock.now_ms()));
+        Self { view, health, clock }
+    }
+
+    /// Who stands on the ring.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Puts those that answer in front; the order stays otherwise.
+    pub fn rank(&self, preference: &mut [usize]) {
+        self.health.lock().rank(preference);
+    }
+
+    /// The ticket of a call made now; its outcome goes to [`Self::answered`] or [`Self::failed`].
+    pub fn sent(&self, node: usize) -> Ticket {
+        self.health.lock().sent(node)
+    }
+
+    /// A call was answered, whatever the answer says.
+    pub fn answered(&self, ticket: Ticket) {
+        self.record(ticket, Outcome::Answered, "answers again");
+    }
+
+    /// A call came to nothing.
+    pub fn failed(&self, ticket: Ticket, error: &HopError) {
+        // This master's own limit says nothing of the node.
+        if *error != HopError::Busy {
+            self.record(ticket, Outcome::Failed, &error.to_string());
+        }
+    }
+
+    /// A call has taken so long that another node is asked in its place.
+    pub fn overdue(&self, ticket: Ticket) {
+        self.record(ticket, Outcome::Failed, "slower than cluster.hedge_after");
+    }
+
+    /// How many nodes are in each state.
+    pub fn census(&self) -> Census {
+        self.health.lock().census()
+    }
+
+    /// The state of one node.
+    pub fn state(&self, node: usize) -> NodeState {
+        match self.health.lock().condition(node) {
+            Some(Condition::Up) => NodeState::Up,
+            Some(Condition::Suspect) => NodeState::Suspect,
+            Some(Condition::Down) | None => NodeState::Down,
+        }
+    }
+
+    fn record(&self, ticket: Ticket, outcome: Outcome, why: &str) {
+        let change = self.health.lock().record(ticket, outcome, self.clock.now_ms());
+        let Some(Change { node, from, to }) = change else { return };
+        let node = &self.view.nodes()[node].name;
+        match to {
+            Condition::Down => tracing::warn!(node, why, "node is down: asked last from now on"),
+            Condition::Up if from == Condition::Down => tracing::info!(node, "node is up"),
+            _ => tracing::debug!(node, why, from = from.as_str(), to = to.as_str(), "node changed state"),
+        }
+    }
+
+    fn due(&self) -> Vec<Probe> {
+        self.health.lock().due(self.clock.now_ms())
+    }
+}
+
+/// Checks the health of the fleet until cancelled from outside: often where a node failed, now and then where it answers.
+pub(crate) async fn probe(fleet: Arc<crate::coordinator::Coordinator>, ids: Arc<TraceIds>) {
+    let probes = TaskTracker::new();
+    let mut ticks = tokio::time::interval(PROBER_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        for Probe { node, ticket } in fleet.fleet.due() {
+            let coordinator = Arc::clone(&fleet);
+            let call = Call { timeout: PROBE_TIMEOUT, trace: TraceContext::start(&ids) };
+            probes.spawn(async move {
+                match coordinator.hop.health(node, call).await {
+                    Ok(_) => coordinator.fleet.answered(ticket),
+                    Err(error) => coordinator.fleet.failed(ticket, &error),
+                }
+            });
+        }
+    }
+}

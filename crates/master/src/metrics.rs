@@ -1,0 +1,97 @@
+//! The metrics of a master.
+
+use annulus_cluster::Census;
+use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Operations by what a client asked for.
+pub(crate) struct Metrics {
+    pub(crate) get: OperationMetrics,
+    pub(crate) put: OperationMetrics,
+    pub(crate) delete: OperationMetrics,
+    pub(crate) bulk_get: OperationMetrics,
+    pub(crate) bulk_put: OperationMetrics,
+    pub(crate) hits: IntCounter,
+    pub(crate) misses: [IntCounter; 5],
+    up: IntGauge,
+    suspect: IntGauge,
+    down: IntGauge,
+}
+
+/// What happens between copies.
+pub(crate) struct CopyMetrics {
+    pub(crate) repairs: IntCounter,
+    pub(crate) refusals: IntCounter,
+    pub(crate) hedges: IntCounter,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry, ring_fingerprint: u64) -> prometheus::Result<Self> {
+        let requests = RequestMetrics::new(registry, &["get", "put", "delete", "bulk_get", "bulk_put"])?;
+        let nodes = IntGaugeVec::new(
+            Opts::new("annulus_nodes", "Auxiliaries of the ring by state, as this master sees them."),
+            &["state"],
+        )?;
+        registry.register(Box::new(nodes.clone()))?;
+        let fingerprint = IntGaugeVec::new(
+            Opts::new(
+                "annulus_ring_fingerprint_info",
+                "Always 1; the label is a hash of the ring, equal on masters that agree.",
+            ),
+            &["fingerprint"],
+        )?;
+        registry.register(Box::new(fingerprint.clone()))?;
+        fingerprint.with_label_values(&[format!("{ring_fingerprint:016x}")]).set(1);
+        let misses = counters(
+            registry,
+            "annulus_cache_misses_total",
+            "Reads through this master that found no entry, by the reason that the newest copy gives.",
+            &["reason"],
+        )?;
+        Ok(Self {
+            get: requests.operation("get"),
+            put: requests.operation("put"),
+            delete: requests.operation("delete"),
+            bulk_get: requests.operation("bulk_get"),
+            bulk_put: requests.operation("bulk_put"),
+            hits: counter(
+                registry,
+                "annulus_cache_hits_total",
+                "Reads through this master that found an entry.",
+            )?,
+            misses: annulus_protocol::hop::MissReason::ALL
+                .map(|reason| misses.with_label_values(&[reason.as_str()])),
+            up: nodes.with_label_values(&["up"]),
+            suspect: nodes.with_label_values(&["suspect"]),
+            down: nodes.with_label_values(&["down"]),
+        })
+    }
+
+    pub(crate) fn set_census(&self, census: Census) {
+        self.up.set(census.up as i64);
+        self.suspect.set(census.suspect as i64);
+        self.down.set(census.down as i64);
+    }
+}
+
+impl CopyMetrics {
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            repairs: counter(
+                registry,
+                "annulus_read_repairs_total",
+                "Reads that brought a copy up to the newest version before they answered.",
+            )?,
+            refusals: counter(
+                registry,
+                "annulus_write_refusals_total",
+                "Writes that a copy refused as too old and that were tried again above what it knew.",
+            )?,
+            hedges: counter(
+                registry,
+                "annulus_hedges_total",
+                "Calls to a spare copy because another was slower than cluster.hedge_after.",
+            )?,
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! `/data/bulk`: many entries at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use annulus_protocol::hop::CopyState;
+use annulus_protocol::rest::{BulkFound, BulkStored, Entry, Failure, StoreRequest, Stored, entry_json};
+use annulus_protocol::{ErrorCode, Key, Problem};
+use annulus_service::telemetry::TraceContext;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, StreamExt as _};
+use http::StatusCode;
+use http::request::Parts;
+
+use super::answer;
+use super::data::change;
+use super::openapi::BulkProblems;
+use super::query::DataQuery;
+use crate::Node;
+use crate::coordinator::Context;
+
+/// Keys of one request that are under way at the same time.
+const CONCURRENCY: usize = 32;
+
+/// Store many entries
+///
+/// Each stands for itself: the answer says which were stored and why others were not. A document that is not an array of
+/// entries stores nothing.
+#[utoipa::path(post, path = "/data/bulk", tag = "data", request_body = Vec<StoreRequest>,
+    params(super::openapi::CommonHeaders),
+    responses(
+        (status = 200, description = "All stored", body = BulkStored),
+        (status = 207, description = "Some failed", body = BulkStored),
+        BulkProblems))]
+pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let work = async |trace| node.store_many(&parts, body, trace).await;
+    node.serve(&node.metrics.bulk_put, &parts.headers, work).await
+}
+
+/// Read many entries
+///
+/// Keys that are in neither list of the answer are misses.
+#[utoipa::path(post, path = "/data/bulk/get", tag = "data", request_body = Vec<String>,
+    params(
+        ("consistency" = Option<super::openapi::ConsistencyName>, Query, description = "How many copies to ask"),
+        super::openapi::CommonHeaders),
+    responses(
+        (status = 200, description = "All looked up", body = BulkFound),
+        (status = 207, description = "Some could not be looked up", body = BulkFound),
+        BulkProblems))]
+pub(super) async fn fetch(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let work = async |trace| node.read_many(&parts, body, trace).await;
+    node.serve(&node.metrics.bulk_get, &parts.headers, work).await
+}
+
+impl Node {
+    async fn store_many(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
+        let query = DataQuery::parse(parts.uri.query())?;
+        let (items, _share): (Vec<StoreRequest>, _) =
+            self.read_json(&parts.headers, body, self.bulk_bytes()).await?;
+        self.check_count(items.len())?;
+        let doubled = doubled(items.iter().map(|item| item.key.as_str()));
+        let work = async |context: Context| {
+            let context = &context;
+            let doubled = &doubled;
+            let one = async |item: StoreRequest| {
+                let stored = if doubled.contains(item.key.as_str()) {
+                    Err(Problem::new(ErrorCode::BadRequest, "the key stands twice in the request"))
+                } else {
+                    self.store_one(&item, context).await
+                };
+                (item.key, stored)
+            };
+            Ok(stream::iter(items).map(one).buffered(CONCURRENCY).collect::<Vec<_>>().await)
+        };
+        let results = self.within(&parts.headers, &query, trace, work).await?;
+        let mut answer = BulkStored::default();
+        for (key, result) in results {
+            match result {
+                Ok(stored) => answer.stored.push(stored),
+                Err(error) => answer.failed.push(Failure { key, error }),
+            }
+        }
+        Ok((status(answer.failed.is_empty()), Json(answer)).into_response())
+    }
+
+    async fn store_one(&self, item: &StoreRequest, context: &Context) -> Result<Stored, Problem> {
+        let key = Key::new(item.key.clone())?;
+        let ttl_seconds = item.ttl_seconds()?;
+        let value = item.content()?;
+        self.check_value(&value.bytes)?;
+        let change = change(Some(value), ttl_seconds);
+        let written = self.coordinator.write(&key, &change, context).await?;
+        Ok(answer::stored(&key, written.version, ttl_seconds, self.clock.now_ms()))
+    }
+
+    async fn read_many(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
+        let query = DataQuery::parse(parts.uri.query())?;
+        let (keys, _share): (Vec<String>, _) =
+            self.read_json(&parts.headers, body, self.bulk_bytes()).await?;
+        self.check_count(keys.len())?;
+        let work = async |context: Context| {
+            let context = &context;
+            let one = async |key: String| {
+                let found = self.read_one(&key, context).await;
+                (key, found)
+            };
+            Ok(stream::iter(keys).map(one).buffered(CONCURRENCY).collect::<Vec<_>>().await)
+        };
+        let results = self.within(&parts.headers, &query, trace, work).await?;
+        let mut answer = BulkFound::default();
+        for (key, result) in results {
+            match result {
+                Ok(Some(entry)) => answer.found.push(entry),
+                Ok(None) => {}
+                Err(error) => answer.failed.push(Failure { key, error }),
+            }
+        }
+        Ok((status(answer.failed.is_empty()), Json(answer)).into_response())
+    }
+
+    async fn read_one(&self, key: &str, context: &Context) -> Result<Option<Entry>, Problem> {
+        let key = Key::new(key.to_owned())?;
+        match self.coordinator.read(&key, context).await? {
+            CopyState::Value(stored) => {
+                self.metrics.hits.inc();
+                let entry = serde_json::from_slice(&entry_json(&key, &stored));
+                entry.map(Some).map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+            }
+            CopyState::Miss { reason, .. } => {
+                self.metrics.misses[reason as usize].inc();
+                Ok(None)
+            }
+        }
+    }
+
+    /// A bulk request may take a quarter of the bytes that all requests together may have under way.
+    fn bulk_bytes(&self) -> usize {
+        self.in_flight_bytes / 4
+    }
+
+    fn check_count(&self, count: usize) -> Result<(), Problem> {
+        let max = self.limits.max_bulk_items;
+        if count <= max {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ErrorCode::TooLarge,
+            format!("{count} items; limits.max_bulk_items is {max}: send several requests"),
+        ))
+    }
+}
+
+fn status(all: bool) -> StatusCode {
+    if all { StatusCode::OK } else { StatusCode::MULTI_STATUS }
+}
+
+/// The keys that stand more than once: which of their values should win, only the sender knows.
+fn doubled<'a>(keys: impl Iterator<Item = &'a str>) -> HashSet<String> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(*key)).map(str::to_owned).collect()
+}

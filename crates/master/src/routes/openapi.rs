@@ -1,0 +1,157 @@
+//! `/openapi.json`, and a page to try it.
+
+use annulus_protocol::Problem;
+use axum::Json;
+use axum::response::Html;
+use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
+
+use super::{bulk, data, nodes};
+
+/// The document. Every route of the public interface stands in it with every answer that it may give.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Annulus",
+        description = "A distributed cache. Any master answers for the whole cluster. Errors are RFC 9457 problem details with a stable `code`."
+    ),
+    paths(
+        data::read, data::store, data::write, data::delete, bulk::store, bulk::fetch, nodes::list, nodes::one,
+        nodes::not_yet_register, nodes::not_yet_remove, nodes::not_yet_backup, nodes::not_yet_restore,
+        nodes::not_yet_rebalance, health, ready, metrics
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "data", description = "Entries"),
+        (name = "nodes", description = "The nodes that hold them"),
+        (name = "operations", description = "For operators")
+    )
+)]
+pub(crate) struct Document;
+
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+pub(super) async fn page() -> Html<&'static str> {
+    Html(include_str!("try.html"))
+}
+
+/// How many copies a request asks.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "stands in the document only")]
+pub(super) enum ConsistencyName {
+    /// Enough that no older value is ever shown.
+    Quorum,
+    /// One copy: half the work, possibly stale for a moment.
+    One,
+}
+
+/// Headers that every data route takes.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "stands in the document only")]
+pub(super) struct CommonHeaders {
+    /// Milliseconds that the answer may take, at most 2000; 1000 where absent.
+    #[param(rename = "X-Deadline-Ms", minimum = 1, maximum = 2000)]
+    deadline_ms: Option<u64>,
+    /// W3C trace context; its trace id comes back as X-Request-Id.
+    traceparent: Option<String>,
+}
+
+macro_rules! problems {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $status:literal, $description:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(IntoResponses)]
+        #[allow(dead_code, reason = "stands in the document only")]
+        pub(super) enum $name {$(
+            #[response(status = $status, description = $description, content_type = "application/problem+json")]
+            $variant(Problem),
+        )+}
+    };
+}
+
+problems! {
+    /// What a read may answer besides the entry.
+    ReadProblems {
+        Bad = 400, "bad_key, bad_request: what cannot be taken, and why";
+        NotFound = 404, "not_found: no entry under this key";
+        Unavailable = 503, "unavailable, overloaded: try again after Retry-After";
+        Deadline = 504, "deadline_exceeded";
+    }
+}
+
+problems! {
+    /// What a write of bytes may answer besides success.
+    WriteProblems {
+        Bad = 400, "bad_key, bad_ttl, bad_request: what cannot be taken, and why";
+        BodyTimeout = 408, "body_timeout: the body did not arrive in time";
+        PreconditionFailed = 412, "precondition_failed: If-Match or If-None-Match does not hold";
+        TooLarge = 413, "too_large: over a limit that the detail names";
+        Unavailable = 503, "unavailable, overloaded, outcome_unknown: try again after Retry-After";
+        Deadline = 504, "deadline_exceeded: the write may have happened";
+    }
+}
+
+problems! {
+    /// What `POST /data` may answer besides success.
+    StoreProblems {
+        Bad = 400, "bad_json, bad_key, bad_ttl, bad_request: what cannot be taken, and why";
+        BodyTimeout = 408, "body_timeout: the body did not arrive in time";
+        PreconditionFailed = 412, "precondition_failed: If-Match or If-None-Match does not hold";
+        TooLarge = 413, "too_large: over a limit that the detail names";
+        MediaType = 415, "unsupported_media_type: send application/json";
+        Unavailable = 503, "unavailable, overloaded, outcome_unknown: try again after Retry-After";
+        Deadline = 504, "deadline_exceeded: the write may have happened";
+    }
+}
+
+problems! {
+    /// What a bulk request as a whole may answer besides success.
+    BulkProblems {
+        Bad = 400, "bad_json, bad_request: what cannot be taken, and why";
+        BodyTimeout = 408, "body_timeout: the body did not arrive in time";
+        TooLarge = 413, "too_large: over a limit that the detail names";
+        MediaType = 415, "unsupported_media_type: send application/json";
+        Unavailable = 503, "overloaded: try again after Retry-After";
+        Deadline = 504, "deadline_exceeded: some of it may have happened";
+    }
+}
+
+/// Liveness, with detail
+#[utoipa::path(get, path = "/health", tag = "operations",
+    responses((status = 200, description = "The process serves", body = annulus_protocol::rest::Health)))]
+#[allow(dead_code, reason = "stands in the document only; the shared admin routes serve it")]
+fn health() {}
+
+/// Readiness
+#[utoipa::path(get, path = "/ready", tag = "operations",
+    responses(
+        (status = 200, description = "Takes traffic", body = annulus_protocol::rest::Ready),
+        (status = 503, description = "Starting or leaving", body = annulus_protocol::rest::Ready)))]
+#[allow(dead_code, reason = "stands in the document only; the shared admin routes serve it")]
+fn ready() {}
+
+/// Metrics for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "Text exposition format", body = String, content_type = "text/plain")))]
+#[allow(dead_code, reason = "stands in the document only; the shared admin routes serve it")]
+fn metrics() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_summary_and_an_answer() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        assert_eq!(paths.len(), 12);
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().unwrap() {
+                assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
+            }
+        }
+    }
+}

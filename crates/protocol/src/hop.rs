@@ -1,0 +1,196 @@
+//! The hop between a master and an auxiliary: what is asked of one copy and what it answers, and the HTTP headers that
+//! carry it.
+//!
+//! Times to live travel as what is left of them, so that two nodes' clocks need not agree.
+
+use bytes::Bytes;
+
+use crate::value::{Content, StoredValue};
+use crate::version::Version;
+
+/// Version of an entry, a tombstone or a miss floor: decimal.
+pub const VERSION_HEADER: &str = "annulus-version";
+/// Milliseconds left to live; absent: no expiry.
+pub const TTL_LEFT_MS_HEADER: &str = "annulus-ttl-ms";
+/// The memcached client's flags: decimal; absent: 0.
+pub const FLAGS_HEADER: &str = "annulus-flags";
+/// What a write asks of the entry that is there: see [`Condition`].
+pub const CONDITION_HEADER: &str = "annulus-condition";
+/// On a miss: why, as in the metric `annulus_cache_misses_total`.
+pub const MISS_HEADER: &str = "annulus-miss";
+/// On a miss: present where the version is a tombstone's and not a floor.
+pub const TOMBSTONE_HEADER: &str = "annulus-tombstone";
+/// On a refusal: present where the version is that of a promise.
+pub const PROMISED_HEADER: &str = "annulus-promised";
+/// On a write's answer: the version of the live entry or tombstone that it replaced; absent: nothing was there.
+pub const PREVIOUS_HEADER: &str = "annulus-previous";
+/// On a write's answer: present where what it replaced was a live entry.
+pub const PREVIOUS_LIVE_HEADER: &str = "annulus-previous-live";
+/// Milliseconds that an answer may take.
+pub const DEADLINE_HEADER: &str = "x-deadline-ms";
+
+/// What one copy says of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyState {
+    /// It holds a value.
+    Value(StoredValue),
+    /// It holds none.
+    Miss {
+        /// The tombstone's version, or the highest version forgotten in the key's bucket.
+        version: Version,
+        /// Why there is none.
+        reason: MissReason,
+        /// Whether the version is a tombstone's: the key was deleted. Otherwise it is a floor, and says nothing of
+        /// this key but that older versions of it do not count.
+        tombstone: bool,
+    },
+}
+
+impl CopyState {
+    /// The newest version this copy knows of.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Value(stored) => stored.version,
+            Self::Miss { version, .. } => *version,
+        }
+    }
+}
+
+/// Why a copy holds no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MissReason {
+    /// It never had one, as far as it remembers.
+    Cold,
+    /// Its time had come.
+    Expired,
+    /// It made room for another.
+    Evicted,
+    /// It was deleted; the version is the tombstone's.
+    Deleted,
+    /// It went to another node.
+    Moved,
+}
+
+impl MissReason {
+    /// Every reason, in the order of the metric's label values.
+    pub const ALL: [Self; 5] = [Self::Cold, Self::Expired, Self::Evicted, Self::Deleted, Self::Moved];
+
+    /// The reason as a label or header value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Deleted => "deleted",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// A write to one copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyWrite {
+    /// The version it makes.
+    pub version: Version,
+    /// The value; `None` deletes and leaves a tombstone.
+    pub value: Option<Content>,
+    /// Milliseconds left to live; `None` for no expiry.
+    pub ttl_left_ms: Option<u64>,
+    /// The memcached client's flags.
+    pub flags: u32,
+    /// What must hold of the copy.
+    pub condition: Condition,
+}
+
+impl CopyWrite {
+    /// The bytes that travel.
+    pub fn body(&self) -> Bytes {
+        self.value.as_ref().map(|content| content.bytes.clone()).unwrap_or_default()
+    }
+}
+
+/// What must hold of a copy for a write to be taken, besides knowing nothing newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing more.
+    Always,
+    /// No live entry.
+    Absent,
+    /// A live entry of any version.
+    Present,
+    /// A live entry of just this version.
+    VersionIs(Version),
+    /// The copy still keeps the promise that it made to the write's own version.
+    Promised,
+}
+
+impl Condition {
+    /// The condition as a header value; `None` where none is sent.
+    pub fn to_header(self) -> Option<String> {
+        match self {
+            Self::Always => None,
+            Self::Absent => Some("absent".to_owned()),
+            Self::Present => Some("present".to_owned()),
+            Self::VersionIs(version) => Some(format!("version={version}")),
+            Self::Promised => Some("promised".to_owned()),
+        }
+    }
+
+    /// Reads a header's value.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "absent" => Some(Self::Absent),
+            "present" => Some(Self::Present),
+            "promised" => Some(Self::Promised),
+            _ => text.strip_prefix("version=")?.parse().ok().map(Self::VersionIs),
+        }
+    }
+}
+
+/// What a copy answers to a write that it took: what was there before, tombstones included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// The version that was there.
+    pub previous: Option<Version>,
+    /// Whether that was a live entry.
+    pub was_live: bool,
+}
+
+/// Why a copy did not take a write or make a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It knows this version, or forgot it, and that is not older than the write's.
+    Newer(Version),
+    /// It promised to take nothing below this version; what it holds may be older.
+    Promised(Version),
+    /// The condition does not hold; the live version there, if any.
+    Condition(Option<Version>),
+    /// The entry would not fit into its memory at all.
+    TooLarge,
+    /// A bounded table of it is full; try again after a moment.
+    Busy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_and_reasons_read_back() {
+        for condition in
+            [Condition::Absent, Condition::Present, Condition::VersionIs(Version(7)), Condition::Promised]
+        {
+            assert_eq!(Condition::parse(&condition.to_header().unwrap()), Some(condition));
+        }
+        assert_eq!(Condition::Always.to_header(), None);
+        assert_eq!(Condition::parse("version=x"), None);
+        for reason in MissReason::ALL {
+            assert_eq!(MissReason::parse(reason.as_str()), Some(reason));
+        }
+    }
+}

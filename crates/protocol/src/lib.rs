@@ -1,0 +1,19 @@
+//! What Annulus says on the wire: keys, versions, the REST types with their error codes, and the headers of the hop
+//! between a master and an auxiliary.
+//!
+//! Everything here is bytes in, values out: no sockets, no clock and no framework.
+
+pub mod condition;
+pub mod duration;
+pub mod hop;
+pub mod key;
+pub mod problem;
+pub mod rest;
+pub mod value;
+pub mod version;
+
+pub use condition::{ETags, Precondition};
+pub use key::{Key, KeyError};
+pub use problem::{ErrorCode, Problem};
+pub use value::{Content, StoredValue};
+pub use version::{HybridClock, Version};

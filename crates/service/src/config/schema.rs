@@ -1,0 +1,168 @@
+//! The one table of every setting there is.
+
+use std::time::Duration;
+
+use super::{Kind, Role};
+
+/// An environment name that the original knew, and the one role for which it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainName {
+    /// Whose name it is: `PORT` is one setting for a master and another for an auxiliary.
+    pub role: Role,
+    /// The variable.
+    pub name: &'static str,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// `section.name`, as in the TOML file.
+    pub path: &'static str,
+    /// The default as a user would write it; empty is "not given".
+    pub default: &'static str,
+    /// Shape and bounds.
+    pub kind: Kind,
+    /// The name it had in the original, still valid. A bare number there is a duration in seconds.
+    pub plain: Option<PlainName>,
+    /// What it is for, in a sentence.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// `ANNULUS_SECTION__NAME`, valid for every role.
+    pub fn env_name(&self) -> String {
+        format!("ANNULUS_{}", self.path.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// The section and the name within it.
+    pub(super) fn section_and_name(&self) -> (&'static str, &'static str) {
+        self.path.split_once('.').unwrap_or(("", self.path))
+    }
+
+    const fn plain(self, role: Role, name: &'static str) -> Self {
+        Self { plain: Some(PlainName { role, name }), ..self }
+    }
+}
+
+/// Every setting, section by section.
+pub fn schema() -> &'static [Setting] {
+    SCHEMA
+}
+
+const fn setting(path: &'static str, default: &'static str, kind: Kind, help: &'static str) -> Setting {
+    Setting { path, default, kind, plain: None, help }
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const PORT: Kind = Kind::Count(0, 65_535);
+const SOCKET_TIMEOUT: Kind = Kind::Duration(ms(10), seconds(600));
+const REQUEST_DEADLINE: Kind = Kind::Duration(ms(1), seconds(60));
+const MI: u64 = 1 << 20;
+const GI: u64 = 1 << 30;
+
+#[rustfmt::skip] // a row is one setting: its path, default, bounds and meaning
+const SCHEMA: &[Setting] = &[
+    setting("server.host", "0.0.0.0", Kind::Host,
+        "The address or host name to listen on; `127.0.0.1` keeps other machines out."),
+    setting("server.max_connections", "16384", Kind::Count(1, 1_000_000),
+        "How many connections are open at once; one more is closed as soon as it is accepted."),
+    setting("server.header_timeout", "5s", SOCKET_TIMEOUT,
+        "How long a client may take to send the head of a request."),
+    setting("server.body_timeout", "5s", SOCKET_TIMEOUT,
+        "How long a client may take to send the body of a request."),
+    setting("server.idle_timeout", "75s", SOCKET_TIMEOUT,
+        "How long a connection stays open between two requests."),
+    setting("server.write_timeout", "10s", SOCKET_TIMEOUT,
+        "How long a client may leave an answer unread before its connection is closed."),
+    setting("server.shutdown_grace", "10s", Kind::Duration(ms(0), seconds(3600)),
+        "How long requests that are under way may take to finish after SIGTERM."),
+    setting("server.in_flight_bytes", "32Mi", Kind::Bytes(1 << 10, 64 * GI),
+        "Bytes of all the request bodies held at once; a request beyond it is refused at once."),
+
+    setting("limits.max_value_bytes", "1Mi", Kind::Bytes(1, GI),
+        "The largest value, in bytes; a larger one is refused with 413."),
+    setting("limits.max_bulk_items", "1000", Kind::Count(1, 100_000),
+        "How many items one bulk request may have."),
+    setting("limits.deadline", "1s", REQUEST_DEADLINE,
+        "How long a request may take when the client does not say, from its arrival to its answer."),
+    setting("limits.max_deadline", "2s", REQUEST_DEADLINE,
+        "The most that a client may ask for with `X-Deadline-Ms`."),
+
+    setting("cluster.auxiliaries", "", Kind::List,
+        "The auxiliaries as `[name=]host:port[@zone][*weight]`; the name defaults to `host:port`."),
+    setting("cluster.replicas", "", Kind::OptionalCount(1, 16),
+        "Copies of each key; not given, it is 2 where there are two auxiliaries or more, otherwise 1."),
+    setting("cluster.virtual_nodes", "4096", Kind::Count(1, 65_536),
+        "Places on the ring for each unit of a node's weight; the same on every master, because it decides which node owns a key.")
+        .plain(Role::Master, "REPLICATION_FACTOR"),
+    setting("cluster.consistency", "quorum", Kind::Choice(&["quorum", "one"]),
+        "How many copies a request asks: `quorum` never shows an old value, `one` is half the work."),
+    setting("cluster.hedge_after", "30ms", Kind::Duration(ms(1), seconds(10)),
+        "How long to wait for an auxiliary before the spare is asked too."),
+    setting("cluster.health_check_interval", "10s", Kind::Duration(ms(100), seconds(3600)),
+        "How often a master asks an auxiliary that answers whether it is well.")
+        .plain(Role::Master, "HEALTH_CHECK_INTERVAL"),
+    setting("cluster.probe_interval", "500ms", Kind::Duration(ms(10), seconds(60)),
+        "How often a master asks an auxiliary that does not answer whether it is back."),
+    setting("cluster.breaker_failures", "3", Kind::Count(1, 1000),
+        "Failures in a row after which an auxiliary is asked last."),
+
+    setting("master.port", "8000", PORT,
+        "The port of the REST interface; 0 takes any free one.")
+        .plain(Role::Master, "PORT"),
+    setting("master.name", "", Kind::OptionalName,
+        "The master's name in logs and traces; not given, it is host name and port."),
+
+    setting("auxiliary.port", "3001", PORT,
+        "The port that masters talk to; 0 takes any free one.")
+        .plain(Role::Auxiliary, "PORT"),
+    setting("auxiliary.name", "", Kind::OptionalName,
+        "The stable name that decides the node's place on the ring; not given, it is host name and port."),
+    setting("auxiliary.zone", "", Kind::OptionalName,
+        "The failure zone; the copies of a key go to distinct zones as long as there are enough."),
+    setting("auxiliary.memory", "256Mi", Kind::Bytes(MI, 16_384 * GI),
+        "Bytes that entries may take, keys and overhead included; the least recently used go first."),
+    setting("auxiliary.cache_size", "0", Kind::Count(0, u64::MAX),
+        "How many items are kept at most; 0 leaves it to `memory` alone.")
+        .plain(Role::Auxiliary, "CACHE_SIZE"),
+    setting("auxiliary.tombstone_ttl", "10m", Kind::Duration(seconds(1), seconds(86_400)),
+        "How long the mark of a deleted key is kept, memory allowing."),
+
+    setting("log.format", "auto", Kind::Choice(&["auto", "human", "json"]),
+        "How log lines look: `auto` is `human` on a terminal and `json` elsewhere."),
+    setting("log.level", "info", Kind::Directives,
+        "Which events are logged: a level, with exceptions for modules."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_path_of_two_parts_that_no_other_has() {
+        let mut seen = std::collections::BTreeSet::new();
+        for setting in schema() {
+            assert_eq!(setting.path.split('.').count(), 2, "{}", setting.path);
+            assert!(seen.insert(setting.path), "{} is there twice", setting.path);
+            assert!(setting.help.ends_with('.'), "{}", setting.path);
+        }
+    }
+
+    #[test]
+    fn no_role_has_one_plain_name_for_two_settings() {
+        for role in [Role::Master, Role::Auxiliary, Role::Dev] {
+            let names =
+                schema().iter().filter_map(|setting| setting.plain).filter(|plain| plain.role == role);
+            let names: Vec<_> = names.map(|plain| plain.name).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!(names.len(), distinct.len());
+        }
+    }
+}

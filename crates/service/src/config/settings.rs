@@ -1,0 +1,165 @@
+//! The settings as types. Their defaults are those of the schema, so that there is one place to change them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::resolve::resolve;
+use super::units::{bytes_text, duration_text};
+
+/// Everything that can be set, by section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Sockets and shutdown of any service.
+    pub server: ServerSettings,
+    /// What one request may ask for.
+    pub limits: LimitSettings,
+    /// Who the auxiliaries are and how a master works with them.
+    pub cluster: ClusterSettings,
+    /// What only a master needs.
+    pub master: MasterSettings,
+    /// What only an auxiliary needs.
+    pub auxiliary: AuxiliarySettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+impl Default for Settings {
+    /// The defaults of the schema. A test keeps the table valid, so this does not panic.
+    fn default() -> Self {
+        resolve(&[], Vec::new()).expect("the schema's defaults are valid").settings().clone()
+    }
+}
+
+/// `[server]`: sockets and shutdown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Host name or address to listen on, without a port.
+    pub host: String,
+    /// Open connections at once.
+    pub max_connections: usize,
+    /// Time for the head of a request.
+    #[serde(with = "duration_text")]
+    pub header_timeout: Duration,
+    /// Time for the body of a request.
+    #[serde(with = "duration_text")]
+    pub body_timeout: Duration,
+    /// Time between two requests on one connection.
+    #[serde(with = "duration_text")]
+    pub idle_timeout: Duration,
+    /// Time that a client may leave an answer unread.
+    #[serde(with = "duration_text")]
+    pub write_timeout: Duration,
+    /// Time for requests under way once the service is told to stop.
+    #[serde(with = "duration_text")]
+    pub shutdown_grace: Duration,
+    /// Bytes of request bodies held at once, at least one value.
+    #[serde(with = "bytes_text")]
+    pub in_flight_bytes: usize,
+}
+
+/// `[limits]`: what one request may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest value in bytes.
+    #[serde(with = "bytes_text")]
+    pub max_value_bytes: usize,
+    /// Items in one bulk request.
+    pub max_bulk_items: usize,
+    /// Time for a request whose client does not say; at most `max_deadline`.
+    #[serde(with = "duration_text")]
+    pub deadline: Duration,
+    /// Most time a client may ask for.
+    #[serde(with = "duration_text")]
+    pub max_deadline: Duration,
+}
+
+/// `[cluster]`: who the auxiliaries are and how a master works with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSettings {
+    /// Auxiliaries as text; the `cluster` crate reads them.
+    pub auxiliaries: Vec<String>,
+    /// Copies of a key; `None` is 2 where there are two auxiliaries or more, otherwise 1.
+    pub replicas: Option<u32>,
+    /// Places on the ring for each unit of weight.
+    pub virtual_nodes: u32,
+    /// How many copies a request asks.
+    pub consistency: Consistency,
+    /// Wait before the spare is asked too.
+    #[serde(with = "duration_text")]
+    pub hedge_after: Duration,
+    /// Between two checks of a node that answers.
+    #[serde(with = "duration_text")]
+    pub health_check_interval: Duration,
+    /// Between two checks of a node that does not.
+    #[serde(with = "duration_text")]
+    pub probe_interval: Duration,
+    /// Failures in a row that open the breaker.
+    pub breaker_failures: u32,
+}
+
+/// How many copies of a key a request asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Enough of them that no older value can be shown.
+    Quorum,
+    /// One warm copy: half the work, and documented staleness.
+    One,
+}
+
+/// `[master]`: what only a master needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MasterSettings {
+    /// Port of the REST interface; 0 is any free one.
+    pub port: u16,
+    /// Name in logs and traces; `None` is host name and port.
+    pub name: Option<String>,
+}
+
+/// `[auxiliary]`: what only an auxiliary needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuxiliarySettings {
+    /// Port that masters talk to; 0 is any free one.
+    pub port: u16,
+    /// Stable name on the ring; `None` is host name and port.
+    pub name: Option<String>,
+    /// Failure zone.
+    pub zone: Option<String>,
+    /// Bytes that entries may take.
+    #[serde(with = "bytes_text")]
+    pub memory: usize,
+    /// Items kept at most; 0 leaves it to `memory`.
+    pub cache_size: usize,
+    /// How long the mark of a deleted key is kept.
+    #[serde(with = "duration_text")]
+    pub tombstone_ttl: Duration,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A level, with exceptions as in `info,annulus_master=debug`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `Human` on a terminal, `Json` elsewhere.
+    Auto,
+    /// One line of text.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,283 @@
+//! One shard: an exact LRU of entries under a byte bound, with versions, floors and promises. Everything here is one
+//! step under the shard's lock.
+
+use siphasher::sip::SipHasher13;
+
+use crate::api::{Condition, Lookup, Miss, MissReason, Options, Previous, PutError};
+use crate::entry::Entry;
+use crate::ghosts::Ghosts;
+use crate::index::Index;
+use crate::promises::{Fingerprint, Promises};
+
+/// Why an entry is dropped.
+#[derive(Clone, Copy)]
+enum Cause {
+    ByteBound,
+    ItemBound,
+    Age,
+    Flush,
+}
+
+/// What a shard counts; see [`Stats`](crate::Stats).
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) evicted_for_bytes: u64,
+    pub(crate) evicted_for_items: u64,
+    pub(crate) expired: u64,
+    pub(crate) tombstones_dropped: u64,
+    pub(crate) refused: u64,
+}
+
+pub(crate) struct Shard {
+    pub(crate) index: Index,
+    pub(crate) promises: Promises,
+    pub(crate) counters: Counters,
+    ghosts: Ghosts,
+    /// Floors of the buckets that end in this shard's number.
+    floors: Box<[u64]>,
+    hasher: SipHasher13,
+    max_bytes: usize,
+    max_items: usize,
+    promise_ttl_ms: u64,
+}
+
+impl Shard {
+    /// Bytes that do not depend on what is stored, without the floors.
+    pub(crate) const FIXED_BYTES: usize = size_of::<Self>() + Index::FIXED_BYTES + Ghosts::BYTES;
+
+    pub(crate) fn new(options: &Options, max_bytes: usize, max_items: usize, buckets: usize) -> Self {
+        Self {
+            index: Index::new(),
+            promises: Promises::default(),
+            counters: Counters::default(),
+            ghosts: Ghosts::new(),
+            floors: vec![0; buckets].into_boxed_slice(),
+            hasher: SipHasher13::new_with_keys(options.hash_seed, !options.hash_seed),
+            max_bytes,
+            max_items,
+            promise_ttl_ms: options.promise_ttl_ms,
+        }
+    }
+
+    pub(crate) fn get(&mut self, key: &[u8], bucket: usize, now_ms: u64, touch: bool) -> Lookup {
+        let hash = self.hasher.hash(key);
+        let Some(id) = self.find_alive(key, hash, now_ms) else {
+            let (version, reason) = (self.floor(bucket), self.ghosts.reason(hash));
+            return Lookup::Miss(Miss { version, reason, tombstone: false });
+        };
+        match self.index.entry(id) {
+            Some(entry) if !entry.is_tombstone() => {
+                let entry = entry.clone();
+                if touch {
+                    self.index.touch(id);
+                }
+                Lookup::Hit(entry)
+            }
+            other => {
+                let version = other.map_or(0, Entry::version);
+                Lookup::Miss(Miss { version, reason: MissReason::Deleted, tombstone: true })
+            }
+        }
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        entry: Entry,
+        ring_hash: u64,
+        condition: Condition,
+        now_ms: u64,
+    ) -> Result<Option<Previous>, PutError> {
+        let hash = self.hasher.hash(entry.key());
+        let found = self.find_alive(entry.key(), hash, now_ms);
+        let current = found.and_then(|id| self.index.entry(id));
+        let known = current.map_or_else(|| self.floor(entry.bucket()), Entry::version);
+        let exists = current.is_some_and(|current| !current.is_tombstone());
+        let previous =
+            current.map(|current| Previous { version: current.version(), tombstone: current.is_tombstone() });
+        if current.is_some_and(|current| current.is_same_write(&entry)) {
+            return Ok(previous);
+        }
+        let promised = self.promises.standing((ring_hash, hash), now_ms);
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::Absent => !exists,
+            Condition::Present => exists,
+            Condition::VersionIs(version) => exists && known == version,
+            // A higher promise is answered below, with the ballot to go above.
+            Condition::Promised => promised.is_some_and(|ballot| ballot >= entry.version()),
+        };
+        if !holds {
+            return Err(PutError::ConditionFailed { version: known, exists });
+        }
+        self.check_known(known, entry.version())?;
+        self.check_promised(promised, entry.version())?;
+        self.promises.remove((ring_hash, hash));
+        self.store(entry, hash, found, now_ms);
+        Ok(previous)
+    }
+
+    pub(crate) fn promise(
+        &mut self,
+        key: &[u8],
+        ring_hash: u64,
+        ballot: u64,
+        now_ms: u64,
+    ) -> Result<Lookup, PutError> {
+        let fingerprint: Fingerprint = (ring_hash, self.hasher.hash(key));
+        let bucket = crate::bucket_of(ring_hash);
+        let found = self.get(key, bucket, now_ms, false);
+        self.check_known(found.version(), ballot)?;
+        self.check_promised(self.promises.standing(fingerprint, now_ms), ballot)?;
+        let until_ms = now_ms.saturating_add(self.promise_ttl_ms);
+        if self.promises.insert(fingerprint, ballot, until_ms, now_ms) {
+            Ok(found)
+        } else {
+            Err(PutError::Busy)
+        }
+    }
+
+    /// Drops what is due, in at most `max` steps.
+    pub(crate) fn expire(&mut self, now_ms: u64, max: usize) -> usize {
+        self.promises.forget_ended(now_ms);
+        let mut dropped = 0;
+        for _ in 0..max {
+            match self.index.next_due(now_ms) {
+                crate::wheel::Step::Due(id) => {
+                    self.forget(id, Cause::Age);
+                    dropped += 1;
+                }
+                crate::wheel::Step::Moved => {}
+                crate::wheel::Step::Idle => break,
+            }
+        }
+        dropped
+    }
+
+    pub(crate) fn clear(&mut self, floor: u64) -> usize {
+        let dropped = self.index.len();
+        while let Some(id) = self.index.oldest() {
+            self.forget(id, Cause::Flush);
+        }
+        self.index.reset();
+        self.promises.clear();
+        for bucket in &mut self.floors {
+            *bucket = floor.max(*bucket);
+        }
+        dropped
+    }
+
+    /// Lets go of an entry that lives elsewhere now. The floor stays: the same version may come back.
+    pub(crate) fn drop_moved(&mut self, key: &[u8], version: u64) -> bool {
+        let hash = self.hasher.hash(key);
+        let found = self.find(key, hash);
+        let same = |id: &u32| self.index.entry(*id).is_some_and(|entry| entry.version() == version);
+        let Some(id) = found.filter(same) else { return false };
+        self.index.remove(hash, id);
+        self.ghosts.remember(hash, MissReason::Moved);
+        true
+    }
+
+    pub(crate) fn floor(&self, bucket: usize) -> u64 {
+        self.floors[self.floor_at(bucket)]
+    }
+
+    pub(crate) fn raise_floor(&mut self, bucket: usize, version: u64) {
+        let floor = &mut self.floors[self.floor_at(bucket)];
+        *floor = version.max(*floor);
+    }
+
+    /// Shards take the bucket's low bits, so the high ones number the floors.
+    fn floor_at(&self, bucket: usize) -> usize {
+        bucket / (crate::FLOOR_BUCKETS / self.floors.len())
+    }
+
+    /// What is known must be older than what is to be written.
+    fn check_known(&mut self, known: u64, version: u64) -> Result<(), PutError> {
+        if known < version {
+            return Ok(());
+        }
+        self.counters.refused += 1;
+        Err(PutError::Refused { version: known })
+    }
+
+    fn check_promised(&mut self, promised: Option<u64>, version: u64) -> Result<(), PutError> {
+        match promised {
+            Some(ballot) if ballot > version => {
+                self.counters.refused += 1;
+                Err(PutError::Promised { ballot })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, key: &[u8], hash: u64) -> Option<u32> {
+        self.index.find(hash, key)
+    }
+
+    /// The key's node, unless its time is over: then it goes first.
+    fn find_alive(&mut self, key: &[u8], hash: u64, now_ms: u64) -> Option<u32> {
+        let id = self.find(key, hash)?;
+        if self.index.entry(id).is_some_and(|entry| entry.is_over(now_ms)) {
+            self.forget(id, Cause::Age);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Puts an accepted entry in. What must go for it goes before.
+    fn store(&mut self, entry: Entry, hash: u64, replaced: Option<u32>, now_ms: u64) {
+        if let Some(id) = replaced {
+            let freed = self.index.entry(id).map_or(0, Entry::memory_bytes);
+            if self.index.bytes() - freed + entry.memory_bytes() <= self.max_bytes {
+                self.index.replace(id, entry, now_ms);
+                return;
+            }
+            self.index.remove(hash, id);
+        }
+        self.make_room(entry.memory_bytes());
+        self.index.insert(hash, entry, now_ms);
+        debug_assert!(self.index.peak_bytes() <= self.max_bytes, "a put went over the bound");
+    }
+
+    /// Evicts until an entry fits together with what the index allocates for it. If the index would have to grow past
+    /// the bound, evicting makes it stay.
+    fn make_room(&mut self, entry_bytes: usize) {
+        loop {
+            let bytes = self.index.bytes() + self.index.growth_bytes() + entry_bytes;
+            let cause = match (bytes > self.max_bytes, self.index.len() >= self.max_items) {
+                (_, true) => Cause::ItemBound,
+                (true, false) => Cause::ByteBound,
+                (false, false) => return,
+            };
+            let Some(id) = self.index.oldest() else {
+                // Only the empty index is left, grown for smaller entries than this one.
+                self.index.reset();
+                return;
+            };
+            self.forget(id, cause);
+        }
+    }
+
+    /// Drops an entry, so that nothing at or below its version comes back.
+    fn forget(&mut self, id: u32, cause: Cause) {
+        let Some(key) = self.index.entry(id).map(Entry::key) else { return };
+        let hash = self.hasher.hash(key);
+        let Some(entry) = self.index.remove(hash, id) else { return };
+        self.raise_floor(entry.bucket(), entry.version());
+        let reason = match cause {
+            _ if entry.is_tombstone() => MissReason::Deleted,
+            Cause::ByteBound | Cause::ItemBound => MissReason::Evicted,
+            Cause::Age => MissReason::Expired,
+            Cause::Flush => MissReason::Deleted,
+        };
+        self.ghosts.remember(hash, reason);
+        let counter = match cause {
+            Cause::ByteBound => &mut self.counters.evicted_for_bytes,
+            Cause::ItemBound => &mut self.counters.evicted_for_items,
+            Cause::Age if entry.is_tombstone() => &mut self.counters.tombstones_dropped,
+            Cause::Age => &mut self.counters.expired,
+            Cause::Flush => return,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,200 @@
+//! The store: shards behind locks.
+
+use std::ops::Range;
+
+use parking_lot::Mutex;
+
+use crate::api::{Condition, FLOOR_BUCKETS, Lookup, Options, Previous, PutError, Stats, Write};
+use crate::entry::Entry;
+use crate::index::Index;
+use crate::shard::Shard;
+
+/// Shards at most.
+const MAX_SHARDS: usize = FLOOR_BUCKETS;
+
+/// Shards that a store takes by itself at most.
+const MAX_AUTO_SHARDS: usize = 64;
+
+/// Entries of the largest size that each shard has room for, if the store chooses the shards.
+const LARGEST_A_SHARD: usize = 8;
+
+/// The floor bucket of a key with this ring hash.
+pub(crate) fn bucket_of(hash: u64) -> usize {
+    hash as usize % FLOOR_BUCKETS
+}
+
+/// A bounded map from keys to versioned entries, shared by threads through `&self`.
+///
+/// `hash` is the key's 64-bit hash on the ring: its low 12 bits name the key's floor bucket and its shard, so it must
+/// always be the same for a key. `now_ms` is in milliseconds since the Unix epoch, from a clock that never jumps.
+///
+/// `get`, `put` and `promise` are O(1) under one shard's lock. Three things are amortised: the index's table is copied
+/// each time a shard has grown by a quarter; a large entry evicts as many small ones as it needs; an entry with a
+/// deadline moves through at most seven slots of the wheel, in `expire`. Values are copied in before the lock is
+/// taken, and never out.
+pub struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    shard_bytes: usize,
+    options: Options,
+}
+
+/// Where a [`Store::scan`] goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanCursor {
+    shard: usize,
+    node: u32,
+}
+
+impl Store {
+    /// An empty store. Memory is taken as entries come.
+    pub fn new(options: Options) -> Self {
+        let wanted = options.shards.unwrap_or_else(|| {
+            let room = options.max_bytes / options.max_entry_bytes.saturating_mul(LARGEST_A_SHARD).max(1);
+            room.min(MAX_AUTO_SHARDS)
+        });
+        let max_items = options.max_items.unwrap_or(usize::MAX);
+        let count = 1 << wanted.min(max_items).clamp(1, MAX_SHARDS).ilog2();
+        let shard_bytes = options.max_bytes / count;
+        let shard = |i: usize| {
+            let max_items = max_items / count + usize::from(i < max_items % count);
+            Mutex::new(Shard::new(&options, shard_bytes, max_items.max(1), FLOOR_BUCKETS / count))
+        };
+        let shards = (0..count).map(shard).collect();
+        Self { shards, shard_bytes, options }
+    }
+
+    /// Looks a key up and makes it the most recently used.
+    pub fn get(&self, key: &[u8], hash: u64, now_ms: u64) -> Lookup {
+        self.shard(hash).lock().get(key, bucket_of(hash), now_ms, true)
+    }
+
+    /// Looks a key up without making it more recently used.
+    pub fn peek(&self, key: &[u8], hash: u64, now_ms: u64) -> Lookup {
+        self.shard(hash).lock().get(key, bucket_of(hash), now_ms, false)
+    }
+
+    /// Writes a value or a tombstone, if the condition holds and the version is above all that is known of the key:
+    /// the entry's or the tombstone's version, the floor if there is neither, and no lower than a standing promise. Gives back what was there before, if anything.
+    /// Repeating a write that is in place is `Ok`, whatever the condition. Any write that happens ends the promise.
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`PutError::TooLarge`], [`PutError::ConditionFailed`], [`PutError::Refused`],
+    /// [`PutError::Promised`]. Nothing has changed then; in particular an older value of a key stays when a newer one is too large.
+    pub fn put(
+        &self,
+        key: &[u8],
+        hash: u64,
+        write: &Write<'_>,
+        condition: Condition,
+        now_ms: u64,
+    ) -> Result<Option<Previous>, PutError> {
+        let bytes = Entry::cost_of(key, write)? + Index::FIRST_BYTES;
+        if bytes > self.shard_bytes {
+            return Err(PutError::TooLarge { bytes, limit: self.shard_bytes });
+        }
+        let bytes = key.len() + write.content_type.len() + write.value.map_or(0, <[u8]>::len);
+        if bytes > self.options.max_entry_bytes {
+            return Err(PutError::TooLarge { bytes, limit: self.options.max_entry_bytes });
+        }
+        let age_out = || write.value.is_none().then(|| now_ms.saturating_add(self.options.tombstone_ttl_ms));
+        let entry = Entry::new(key, hash, write, write.deadline_ms.or_else(age_out));
+        self.shard(hash).lock().put(entry, hash, condition, now_ms)
+    }
+
+    /// Promises that the key accepts nothing below `ballot` for `promise_ttl_ms`, and says what is there now: the
+    /// first phase of a compare-and-swap on several copies, the second being a put of version `ballot` with
+    /// [`Condition::Promised`] (Lamport, "Paxos Made Simple", 2001; Rystsov, "CASPaxos", 2018). Repeating it renews
+    /// it; a higher one replaces it. Promises are lost with the process.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Refused`] if a version at or above the ballot is known, [`PutError::Promised`] if a higher ballot is;
+    /// [`PutError::Busy`] if 1,024 promises stand in the key's shard.
+    pub fn promise(&self, key: &[u8], hash: u64, ballot: u64, now_ms: u64) -> Result<Lookup, PutError> {
+        self.shard(hash).lock().promise(key, hash, ballot, now_ms)
+    }
+
+    /// Drops entries whose deadline passed at least 256 ms ago, read or not, and gives back how many. To be called
+    /// some 10 times a second: it takes at most `max` steps and one a shard, each moving or dropping one entry, and
+    /// goes on next time. An entry past its deadline is never served, dropped or not.
+    pub fn expire(&self, now_ms: u64, max: usize) -> usize {
+        let each = max.div_ceil(self.shards.len());
+        self.shards.iter().map(|shard| shard.lock().expire(now_ms, each)).sum()
+    }
+
+    /// Drops everything, promises too, raises all floors to `floor_version` at least, and gives back how many entries
+    /// went. O(entries), a shard's lock held for its share.
+    pub fn clear(&self, floor_version: u64) -> usize {
+        self.shards.iter().map(|shard| shard.lock().clear(floor_version)).sum()
+    }
+
+    /// Lets go of an entry that another node holds now, if it still has this version, and gives back whether it had.
+    /// The floor stays, so that the same version can come back.
+    pub fn drop_moved(&self, key: &[u8], hash: u64, version: u64) -> bool {
+        self.shard(hash).lock().drop_moved(key, version)
+    }
+
+    /// Hands out the next entries, tombstones included and those past their deadline left out; `None` at the end.
+    /// The cursor starts as its default. A batch comes from at most `max` places of one shard, some of which may be
+    /// empty, whose lock is held meanwhile: some 10 ns a place.
+    ///
+    /// Entries that stay as they are during the whole scan are handed out exactly once. One that is written meanwhile
+    /// may be missed or come in both versions.
+    pub fn scan(&self, cursor: &mut ScanCursor, max: usize, now_ms: u64) -> Option<Vec<Entry>> {
+        let shard = self.shards.get(cursor.shard)?.lock();
+        let (places, next) = shard.index.scan(cursor.node, max.max(1));
+        let entries = places.filter(|entry| !entry.is_over(now_ms)).cloned().collect();
+        match next {
+            Some(node) => cursor.node = node,
+            None => *cursor = ScanCursor { shard: cursor.shard + 1, node: 0 },
+        }
+        Some(entries)
+    }
+
+    /// The miss floors of a range of buckets below [`FLOOR_BUCKETS`], in order; what lies beyond is left out. A floor
+    /// is the highest version forgotten in its bucket, 0 if none was. It never falls.
+    pub fn floors(&self, buckets: Range<usize>) -> Vec<u64> {
+        let end = buckets.end.min(FLOOR_BUCKETS);
+        (buckets.start..end).map(|bucket| self.shard(bucket as u64).lock().floor(bucket)).collect()
+    }
+
+    /// Raises the floor of a bucket to `version` at least: what a hand-over or a snapshot brings. Entries stay. The
+    /// bucket is taken modulo [`FLOOR_BUCKETS`].
+    pub fn raise_floor(&self, bucket: usize, version: u64) {
+        self.shard(bucket as u64).lock().raise_floor(bucket % FLOOR_BUCKETS, version);
+    }
+
+    /// The store's figures.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            max_bytes: self.shard_bytes * self.shards.len(),
+            fixed_bytes: 8 * FLOOR_BUCKETS + Shard::FIXED_BYTES * self.shards.len(),
+            ..Stats::default()
+        };
+        for shard in &self.shards {
+            let shard = shard.lock();
+            stats.items += shard.index.len() - shard.index.tombstones();
+            stats.tombstones += shard.index.tombstones();
+            stats.promises += shard.promises.len();
+            stats.bytes += shard.index.bytes();
+            stats.peak_bytes += shard.index.peak_bytes();
+            stats.fixed_bytes += shard.promises.bytes();
+            stats.evicted_for_bytes += shard.counters.evicted_for_bytes;
+            stats.evicted_for_items += shard.counters.evicted_for_items;
+            stats.expired += shard.counters.expired;
+            stats.tombstones_dropped += shard.counters.tombstones_dropped;
+            stats.refused += shard.counters.refused;
+        }
+        stats
+    }
+
+    /// Shards in use: a power of two.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        &self.shards[bucket_of(hash) & (self.shards.len() - 1)]
+    }
+}

@@ -1,0 +1,90 @@
+//! How a cluster looks, whichever way it runs.
+
+use std::path::PathBuf;
+
+use annulus_service::config::{Flag, Role, Settings, Sources, load};
+use anyhow::Result;
+
+use crate::{Cluster, InProcess};
+
+/// How many nodes of which kind, and their settings. Every node listens on a free port of the loopback interface.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub(crate) masters: usize,
+    pub(crate) auxiliaries: usize,
+    settings: Vec<(String, String)>,
+}
+
+impl Default for Shape {
+    /// Two masters, three auxiliaries of 64 MiB, two copies.
+    fn default() -> Self {
+        let shape = Self { masters: 2, auxiliaries: 3, settings: Vec::new() };
+        shape.replicas(2).memory("64Mi").set("server.host", "127.0.0.1").set("log.level", "warn")
+    }
+}
+
+impl Shape {
+    /// How many masters.
+    pub fn masters(self, masters: usize) -> Self {
+        Self { masters, ..self }
+    }
+
+    /// How many auxiliaries.
+    pub fn auxiliaries(self, auxiliaries: usize) -> Self {
+        Self { auxiliaries, ..self }
+    }
+
+    /// Copies of a key.
+    pub fn replicas(self, replicas: usize) -> Self {
+        self.set("cluster.replicas", replicas)
+    }
+
+    /// Memory of each auxiliary, as in `64Mi`.
+    pub fn memory(self, memory: impl ToString) -> Self {
+        self.set("auxiliary.memory", memory)
+    }
+
+    /// Items that each auxiliary keeps at most.
+    pub fn cache_size(self, items: usize) -> Self {
+        self.set("auxiliary.cache_size", items)
+    }
+
+    /// Any setting of any node, as in `limits.deadline`; a later one wins.
+    pub fn set(mut self, path: &str, value: impl ToString) -> Self {
+        self.settings.retain(|(known, _)| known != path);
+        self.settings.push((path.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts it inside this process and waits until all nodes are ready.
+    ///
+    /// # Errors
+    /// Where the settings are wrong or a port cannot be had.
+    pub async fn in_process(self) -> Result<InProcess> {
+        InProcess::start(&self).await
+    }
+
+    /// Starts each node as a process of the program at `binary` and waits until all are ready.
+    ///
+    /// # Errors
+    /// Where a process does not start or does not say where it listens.
+    pub async fn processes(self, binary: impl Into<PathBuf>) -> Result<Cluster> {
+        Cluster::start(&self, binary.into()).await
+    }
+
+    /// The settings of any node; `auxiliaries` as in `cluster.auxiliaries`.
+    pub(crate) fn load(&self, auxiliaries: &str) -> Result<Settings> {
+        let mut flags: Vec<_> =
+            self.settings.iter().map(|(path, value)| Flag::set(path.clone(), value.clone())).collect();
+        if !auxiliaries.is_empty() {
+            flags.push(Flag::set("cluster.auxiliaries", auxiliaries));
+        }
+        let sources = Sources { role: Role::Dev, file: None, env: Vec::new(), flags };
+        Ok(load(&sources)?.settings().clone())
+    }
+
+    /// The settings as flags of the program.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        self.settings.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect()
+    }
+}
