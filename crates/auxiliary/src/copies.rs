@@ -126,7 +126,7 @@ fn condition(condition: Condition) -> store::Condition {
 
 fn refusal(error: PutError) -> Refusal {
     match error {
-        PutError::Refused { version } => Refusal::Newer(Version(version)),
+        PutError::Refused { version, age_ms } => Refusal::Newer { version: Version(version), age_ms },
         PutError::Promised { ballot } => Refusal::Promised(Version(ballot)),
         PutError::ConditionFailed { version, exists } => {
             Refusal::Condition(exists.then_some(Version(version)))

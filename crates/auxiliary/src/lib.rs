@@ -37,9 +37,9 @@ use metrics::Metrics;
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 const EXPIRY_BATCH: usize = 20_000;
 
-/// How long a promise stands. The write that it was made for follows within milliseconds; if its master died, others
-/// wait this long.
-const PROMISE_TTL_MS: u64 = 500;
+/// How long a promise keeps lower writes out: five times the longest deadline, because its own write may come for a fifth
+/// of it.
+const PROMISE_TTL_MS: u64 = 10_000;
 
 /// A node that is built and not yet running.
 pub struct Auxiliary {

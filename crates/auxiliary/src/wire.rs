@@ -1,7 +1,7 @@
 //! Copies as HTTP: headers in, headers out.
 
 use annulus_protocol::hop::{
-    CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MISS_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER,
+    AGE_MS_HEADER, CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MISS_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER,
     PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken, VERSION_HEADER,
 };
 use annulus_protocol::value::{OCTET_STREAM, check_content_type};
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
+const AGE_MS: HeaderName = HeaderName::from_static(AGE_MS_HEADER);
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 const TTL_LEFT_MS: HeaderName = HeaderName::from_static(TTL_LEFT_MS_HEADER);
 const FLAGS: HeaderName = HeaderName::from_static(FLAGS_HEADER);
@@ -122,7 +123,9 @@ pub(crate) fn taken_response(taken: Taken) -> Response {
 /// The answer to a write or promise that was refused.
 pub(crate) fn refusal_response(refusal: Refusal) -> Response {
     let (code, detail, version) = match refusal {
-        Refusal::Newer(version) => (ErrorCode::Conflict, "a newer version is known here", Some(version)),
+        Refusal::Newer { version, .. } => {
+            (ErrorCode::Conflict, "a newer version is known here", Some(version))
+        }
         Refusal::Promised(version) => {
             (ErrorCode::Conflict, "a newer version is promised here", Some(version))
         }
@@ -133,6 +136,9 @@ pub(crate) fn refusal_response(refusal: Refusal) -> Response {
     let mut response = ApiError::new(code, detail).into_response();
     if let Some(version) = version {
         response.headers_mut().insert(VERSION, version.0.into());
+    }
+    if let Refusal::Newer { age_ms: Some(age_ms), .. } = refusal {
+        response.headers_mut().insert(AGE_MS, age_ms.into());
     }
     if matches!(refusal, Refusal::Promised(_)) {
         response.headers_mut().insert(PROMISED, HeaderValue::from_static("1"));

@@ -24,11 +24,7 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self {
-            masters: Vec::new(),
-            timeout: DEFAULT_TIMEOUT,
-            max_answer_bytes: DEFAULT_MAX_ANSWER_BYTES,
-        }
+        Self { masters: Vec::new(), timeout: DEFAULT_TIMEOUT, max_answer_bytes: DEFAULT_MAX_ANSWER_BYTES }
     }
 }
 

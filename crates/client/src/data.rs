@@ -1,5 +1,7 @@
 //! One entry at a time: get, set, delete.
 
+use std::fmt::Write as _;
+
 use annulus_protocol::condition::{ETags, Precondition, etag};
 use annulus_protocol::duration::max_age_seconds;
 use annulus_protocol::value::{JSON, OCTET_STREAM, check_content_type};
@@ -93,7 +95,7 @@ impl Client {
     ) -> Result<Version, Error> {
         let mut path = data_path(key.as_ref())?;
         if let Some(ttl) = options.ttl_seconds {
-            path.push_str(&format!("?ttl={ttl}"));
+            let _ = write!(path, "?ttl={ttl}");
         }
         let call = Call {
             method: Method::PUT,
@@ -148,7 +150,9 @@ fn headers(options: &SetOptions) -> Result<HeaderMap, Error> {
     let content_type = options.content_type.as_deref().unwrap_or(OCTET_STREAM);
     let content_type = check_content_type(content_type.as_bytes()).map_err(Error::Argument)?;
     headers.insert(CONTENT_TYPE, header(content_type)?);
-    for (name, tags) in [(IF_MATCH, &options.condition.if_match), (IF_NONE_MATCH, &options.condition.if_none_match)] {
+    for (name, tags) in
+        [(IF_MATCH, &options.condition.if_match), (IF_NONE_MATCH, &options.condition.if_none_match)]
+    {
         if let Some(tags) = tags {
             headers.insert(name, header(&tags_text(tags)?)?);
         }
@@ -163,7 +167,9 @@ fn tags_text(tags: &ETags) -> Result<String, Error> {
         ETags::OneOf(versions) if versions.is_empty() => {
             Err(Error::Argument("a condition names no version; name one, or use *".to_owned()))
         }
-        ETags::OneOf(versions) => Ok(versions.iter().map(|version| etag(*version)).collect::<Vec<_>>().join(", ")),
+        ETags::OneOf(versions) => {
+            Ok(versions.iter().map(|version| etag(*version)).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -31,7 +31,9 @@ pub enum Error {
         reason: String,
     },
     /// A master took the connection and did not answer in time.
-    #[error("{url} did not answer within {after:?}: see whether it is well with `annulus health`, or allow more time")]
+    #[error(
+        "{url} did not answer within {after:?}: see whether it is well with `annulus health`, or allow more time"
+    )]
     Timeout {
         /// The master.
         url: String,

@@ -55,6 +55,8 @@ impl Client {
     /// Any [`Error`].
     pub async fn metrics(&self) -> Result<String, Error> {
         let answer = self.transport.send(&Call::get("metrics")).await?.success()?;
-        std::str::from_utf8(&answer.bytes).map(str::to_owned).map_err(|error| answer.unexpected(&error.to_string()))
+        std::str::from_utf8(&answer.bytes)
+            .map(str::to_owned)
+            .map_err(|error| answer.unexpected(&error.to_string()))
     }
 }

@@ -20,6 +20,8 @@ pub const CONDITION_HEADER: &str = "annulus-condition";
 pub const MISS_HEADER: &str = "annulus-miss";
 /// On a miss: present where the version is a tombstone's and not a floor.
 pub const TOMBSTONE_HEADER: &str = "annulus-tombstone";
+/// On a refusal: for how many milliseconds the copy has had the version it knows; absent where it forgot it.
+pub const AGE_MS_HEADER: &str = "annulus-age-ms";
 /// On a refusal: present where the version is that of a promise.
 pub const PROMISED_HEADER: &str = "annulus-promised";
 /// On a write's answer: the version of the live entry or tombstone that it replaced; absent: nothing was there.
@@ -165,7 +167,12 @@ pub struct Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// It knows this version, or forgot it, and that is not older than the write's.
-    Newer(Version),
+    Newer {
+        /// The version.
+        version: Version,
+        /// For how many milliseconds the copy has had it; `None` where it only remembers having forgotten it.
+        age_ms: Option<u64>,
+    },
     /// It promised to take nothing below this version; what it holds may be older.
     Promised(Version),
     /// The condition does not hold; the live version there, if any.

@@ -27,7 +27,7 @@ pub struct Options {
     pub hash_seed: u64,
     /// How long a tombstone is kept, in milliseconds, unless it must go earlier for room.
     pub tombstone_ttl_ms: u64,
-    /// How long a promise stands, in milliseconds.
+    /// How long a promise keeps lower writes out, in milliseconds. Its own write must come within a fifth of that.
     pub promise_ttl_ms: u64,
 }
 
@@ -86,7 +86,8 @@ pub enum Condition {
     Present,
     /// A live value of exactly this version.
     VersionIs(u64),
-    /// [`Store::promise`](crate::Store::promise) gave exactly the write's version, and nothing came between.
+    /// [`Store::promise`](crate::Store::promise) gave exactly the write's version no longer than a fifth of
+    /// [`Options::promise_ttl_ms`] ago, and nothing came between.
     Promised,
 }
 
@@ -163,6 +164,8 @@ pub enum PutError {
     Refused {
         /// What the next attempt must be above.
         version: u64,
+        /// For how many milliseconds this store has had it; `None` where it only remembers having forgotten it.
+        age_ms: Option<u64>,
     },
     /// A higher ballot is promised; what is held may be older.
     #[error("refused: nothing below version {ballot} is taken, by a promise")]

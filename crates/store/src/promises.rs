@@ -8,6 +8,9 @@ use siphasher::sip::SipHasher13;
 /// Promises of a shard at most.
 const MAX_PROMISES: usize = 1024;
 
+/// A promise can be used for this part of the time that it stands.
+pub(crate) const USABLE_PART: u64 = 5;
+
 /// A key as two independent 64-bit hashes, one of them keyed in secret. Two keys that share both would share a
 /// promise: one would see a refusal it need not have.
 pub(crate) type Fingerprint = (u64, u64);
@@ -28,6 +31,13 @@ impl Promises {
             return None;
         }
         self.0.get(&key).filter(|promise| now_ms < promise.until_ms).map(|promise| promise.ballot)
+    }
+
+    /// The ballot promised for the key, as long as its own write may still come: a fifth of the time that it keeps
+    /// others out. So whoever collects promises from several copies within that fifth knows that none of them has let
+    /// a lower write in by the time that its own arrives anywhere.
+    pub(crate) fn usable(&self, key: Fingerprint, ttl_ms: u64, now_ms: u64) -> Option<u64> {
+        self.standing(key, now_ms.saturating_add(ttl_ms - ttl_ms / USABLE_PART))
     }
 
     /// Whether the promise found room. At the bound, those that are over are forgotten first: 1,024 steps.

@@ -104,12 +104,16 @@ impl Shard {
             Condition::Present => exists,
             Condition::VersionIs(version) => exists && known == version,
             // A higher promise is answered below, with the ballot to go above.
-            Condition::Promised => promised.is_some_and(|ballot| ballot >= entry.version()),
+            Condition::Promised => promised.is_some_and(|ballot| {
+                let usable = self.promises.usable((ring_hash, hash), self.promise_ttl_ms, now_ms);
+                ballot > entry.version() || usable == Some(entry.version())
+            }),
         };
         if !holds {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
-        self.check_known(known, entry.version())?;
+        let age_ms = current.map(|current| current.age_ms(now_ms));
+        self.check_known(known, age_ms, entry.version())?;
         self.check_promised(promised, entry.version())?;
         self.promises.remove((ring_hash, hash));
         self.store(entry, hash, found, now_ms);
@@ -126,7 +130,11 @@ impl Shard {
         let fingerprint: Fingerprint = (ring_hash, self.hasher.hash(key));
         let bucket = crate::bucket_of(ring_hash);
         let found = self.get(key, bucket, now_ms, false);
-        self.check_known(found.version(), ballot)?;
+        let age_ms = match &found {
+            Lookup::Hit(entry) => Some(entry.age_ms(now_ms)),
+            Lookup::Miss(_) => None,
+        };
+        self.check_known(found.version(), age_ms, ballot)?;
         self.check_promised(self.promises.standing(fingerprint, now_ms), ballot)?;
         let until_ms = now_ms.saturating_add(self.promise_ttl_ms);
         if self.promises.insert(fingerprint, ballot, until_ms, now_ms) {
@@ -192,12 +200,12 @@ impl Shard {
     }
 
     /// What is known must be older than what is to be written.
-    fn check_known(&mut self, known: u64, version: u64) -> Result<(), PutError> {
+    fn check_known(&mut self, known: u64, age_ms: Option<u64>, version: u64) -> Result<(), PutError> {
         if known < version {
             return Ok(());
         }
         self.counters.refused += 1;
-        Err(PutError::Refused { version: known })
+        Err(PutError::Refused { version: known, age_ms })
     }
 
     fn check_promised(&mut self, promised: Option<u64>, version: u64) -> Result<(), PutError> {

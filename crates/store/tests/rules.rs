@@ -42,8 +42,14 @@ fn miss(store: &Store, key: &[u8], now_ms: u64) -> Miss {
     }
 }
 
+/// Refused because the store holds this version.
 fn refused<T>(version: u64) -> Result<T, PutError> {
-    Err(PutError::Refused { version })
+    Err(PutError::Refused { version, age_ms: Some(0) })
+}
+
+/// Refused because the store forgot this version.
+fn below_the_floor<T>(version: u64) -> Result<T, PutError> {
+    Err(PutError::Refused { version, age_ms: None })
 }
 
 #[test]
@@ -73,7 +79,7 @@ fn nothing_older_slips_back_in_after_eviction() {
     assert_eq!(set(&store, b"old", 5), Ok(()));
     assert_eq!(set(&store, b"new", 1), Ok(()));
     assert_eq!(miss(&store, b"old", NOW), Miss { version: 5, reason: MissReason::Evicted, tombstone: false });
-    assert_eq!(set(&store, b"old", 5), refused(5));
+    assert_eq!(set(&store, b"old", 5), below_the_floor(5));
     assert_eq!(set(&store, b"old", 6), Ok(()));
 }
 
@@ -96,7 +102,7 @@ fn tombstones_go_at_their_age_and_still_hold() {
     assert_eq!(store.expire(NOW + 599_999, 100), 0);
     assert_eq!(store.expire(NOW + 600_256, 100), 1);
     assert_eq!((store.stats().tombstones, store.stats().tombstones_dropped), (0, 1));
-    assert_eq!(set(&store, b"k", 9), refused(9));
+    assert_eq!(set(&store, b"k", 9), below_the_floor(9));
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn nothing_is_served_at_its_deadline_or_after() {
     );
     assert_eq!(
         store.put(b"put", hash(b"put"), &Write::value(4, b""), Condition::Always, NOW + 1),
-        refused(4)
+        below_the_floor(4)
     );
     let cas = store.put(b"cas", hash(b"cas"), &Write::value(5, b""), Condition::VersionIs(4), NOW + 1);
     assert_eq!(cas, Err(PutError::ConditionFailed { version: 4, exists: false }));
@@ -214,7 +220,7 @@ fn a_promise_keeps_lower_writes_out_and_lets_its_own_in_once() {
     assert_eq!(promise(5, NOW), refused(5));
     assert_eq!(promise(10, NOW), Ok(5));
     assert_eq!(promise(9, NOW), Err(PutError::Promised { ballot: 10 }));
-    assert_eq!(set(&store, b"k", 9), refused(10));
+    assert_eq!(set(&store, b"k", 9), Err(PutError::Promised { ballot: 10 }));
     assert_eq!(promise(12, NOW), Ok(5));
     assert_eq!(
         put(&store, b"k", &Write::value(10, b"a"), Condition::Promised),
@@ -237,6 +243,7 @@ fn a_plain_write_above_a_promise_ends_it_and_so_does_time() {
 
     assert!(store.promise(b"late", hash(b"late"), 10, NOW).is_ok());
     let late = |condition, now| store.put(b"late", hash(b"late"), &own, condition, now).map(|_| ());
+    assert_eq!(late(Condition::Promised, NOW + 1_000), failed(0, false));
     assert_eq!(late(Condition::Promised, NOW + 5_000), failed(0, false));
     let lower = store.put(b"late", hash(b"late"), &Write::value(2, b"low"), Condition::Always, NOW + 5_000);
     assert_eq!(lower, Ok(None));
@@ -311,5 +318,5 @@ fn floors_travel_and_only_rise() {
     store.raise_floor(bucket, 6);
     assert_eq!(store.floors(bucket..bucket + 1), [7]);
     assert_eq!(store.floors(4_090..9_999).len(), 6);
-    assert_eq!(set(&store, b"k", 7), refused(7));
+    assert_eq!(set(&store, b"k", 7), below_the_floor(7));
 }

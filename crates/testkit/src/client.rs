@@ -132,7 +132,10 @@ mod tests {
         let client = Client::new("127.0.0.1:1".parse().unwrap());
         let bytes = client.request("PUT", "/data/a%2Fb").header("x", "1").body("v").bytes();
         let text = String::from_utf8(bytes).unwrap();
-        assert_eq!(text, "PUT /data/a%2Fb HTTP/1.1\r\nhost: 127.0.0.1:1\r\nx: 1\r\ncontent-length: 1\r\n\r\nv");
+        assert_eq!(
+            text,
+            "PUT /data/a%2Fb HTTP/1.1\r\nhost: 127.0.0.1:1\r\nx: 1\r\ncontent-length: 1\r\n\r\nv"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use annulus_auxiliary::Auxiliary;
 use annulus_master::Master;
-use annulus_service::net::{Listener as _, Net as _, SystemListener};
 use annulus_service::SystemNet;
+use annulus_service::net::{Listener as _, Net as _, SystemListener};
 use anyhow::Result;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

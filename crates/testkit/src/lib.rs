@@ -7,6 +7,9 @@
 //!
 //! Helpers that a test calls for their effect panic where it does not come about, and say what they waited for.
 
+pub mod history;
+pub mod sim;
+
 mod client;
 mod cluster;
 mod in_process;

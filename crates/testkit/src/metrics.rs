@@ -40,7 +40,8 @@ impl MetricsPage {
                 let (series, value) = line.rsplit_once(' ').expect("a series has a value");
                 let (name, labels) = series.split_once('{').unwrap_or((series, ""));
                 let family = family_of(&mut families, name);
-                let labels = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+                let labels =
+                    labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
                 family.labels.extend(labels.map(|(name, _)| name.to_owned()).filter(|name| name != "le"));
                 family.series.insert(series.to_owned(), value.parse().expect("a value is a number"));
             }
@@ -70,7 +71,8 @@ impl MetricsPage {
 
 fn family_of<'a>(families: &'a mut BTreeMap<String, Family>, name: &str) -> &'a mut Family {
     let parts = ["", "_bucket", "_sum", "_count"];
-    let known = parts.iter().find_map(|part| name.strip_suffix(part).filter(|name| families.contains_key(*name)));
+    let known =
+        parts.iter().find_map(|part| name.strip_suffix(part).filter(|name| families.contains_key(*name)));
     let known = known.unwrap_or_else(|| panic!("{name} has no type")).to_owned();
     families.entry(known).or_default()
 }

@@ -36,23 +36,23 @@ impl Shape {
 
     /// Copies of a key.
     pub fn replicas(self, replicas: usize) -> Self {
-        self.set("cluster.replicas", replicas)
+        self.set("cluster.replicas", &replicas.to_string())
     }
 
     /// Memory of each auxiliary, as in `64Mi`.
-    pub fn memory(self, memory: impl ToString) -> Self {
+    pub fn memory(self, memory: &str) -> Self {
         self.set("auxiliary.memory", memory)
     }
 
     /// Items that each auxiliary keeps at most.
     pub fn cache_size(self, items: usize) -> Self {
-        self.set("auxiliary.cache_size", items)
+        self.set("auxiliary.cache_size", &items.to_string())
     }
 
     /// Any setting of any node, as in `limits.deadline`; a later one wins.
-    pub fn set(mut self, path: &str, value: impl ToString) -> Self {
+    pub fn set(mut self, path: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != path);
-        self.settings.push((path.to_owned(), value.to_string()));
+        self.settings.push((path.to_owned(), value.to_owned()));
         self
     }
 
@@ -85,6 +85,9 @@ impl Shape {
 
     /// The settings as flags of the program.
     pub(crate) fn flags(&self) -> Vec<String> {
-        self.settings.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]).collect()
+        self.settings
+            .iter()
+            .flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")])
+            .collect()
     }
 }

@@ -5,10 +5,11 @@
 //! the new version and say what they hold, then they take it if they still keep the promise.
 
 use annulus_protocol::condition::Precondition;
-use annulus_protocol::hop::{Condition, CopyState, Refusal};
-use annulus_protocol::{ErrorCode, Key, Problem, Version};
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite};
+use annulus_protocol::{Key, Problem, Version};
 
-use super::gather::gather;
+use super::gather::{all_or_nothing, gather};
+use super::race::Preference;
 use super::write::replaced_live;
 use super::{Change, Context, Coordinator, MAX_ATTEMPTS, Written, plain};
 
@@ -22,11 +23,11 @@ pub enum Outcome {
 }
 
 /// How one attempt at the second phase ended.
-enum Accept {
+pub(super) enum Accept {
     Written(Written),
     /// The condition may still hold, but not for this version: nothing happened.
     Refused,
-    /// Somebody took it and somebody refused: only a look at the copies can tell.
+    /// Not all that should took it: only a look at the copies can tell.
     Unclear,
 }
 
@@ -34,7 +35,7 @@ impl Coordinator {
     /// Writes a key if `precondition` holds of it.
     ///
     /// # Errors
-    /// As [`Coordinator::write`]; besides, [`ErrorCode::OutcomeUnknown`] where a concurrent write hides whether this one
+    /// As [`Coordinator::write`]; besides, [`annulus_protocol::ErrorCode::OutcomeUnknown`] where a concurrent write hides whether this one
     /// happened first.
     pub async fn write_if(
         &self,
@@ -43,10 +44,11 @@ impl Coordinator {
         precondition: &Precondition,
         context: &Context,
     ) -> Result<Outcome, Problem> {
+        let mut unclear = false;
         for attempt in 1..=MAX_ATTEMPTS {
             let current = live_version(&self.read(key, context).await?);
             if !precondition.holds(current) {
-                return Ok(Outcome::Failed(current));
+                return if unclear { Err(Self::outcome_unknown()) } else { Ok(Outcome::Failed(current)) };
             }
             let version = self.next_version();
             let accepted = if self.quorum.preference == 1 {
@@ -63,10 +65,11 @@ impl Coordinator {
                         let replaced = current.is_some();
                         return Ok(Outcome::Written(Written { version, replaced }));
                     }
-                    return Err(Problem::new(
-                        ErrorCode::OutcomeUnknown,
-                        "another write of the key came between; read it before trying again",
-                    ));
+                    if live_version(&now) != current {
+                        return Err(Self::outcome_unknown());
+                    }
+                    unclear = true;
+                    self.back_off(attempt).await;
                 }
             }
         }
@@ -84,7 +87,7 @@ impl Coordinator {
         let mut write = plain(version, change);
         write.condition = current.map_or(Condition::Absent, Condition::VersionIs);
         let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let gathered = gather(&self.fleet, self.rules(self.preference(key), 1), ask, |_| true).await;
+        let gathered = gather(&self.fleet, self.rules(self.preference(key), 1), ask, all_or_nothing).await;
         match gathered.answers.first() {
             None => Err(Self::too_few_answer(0, 1)),
             Some((_, Ok(taken))) => Ok(Accept::Written(Written { version, replaced: taken.was_live })),
@@ -95,7 +98,7 @@ impl Coordinator {
         }
     }
 
-    async fn promise_and_swap(
+    pub(super) async fn promise_and_swap(
         &self,
         key: &Key,
         change: &Change,
@@ -106,7 +109,7 @@ impl Coordinator {
         let need = self.quorum.replicas.max(self.quorum.reads);
         let preference = self.preference(key);
         let ask = |node| self.hop.promise(node, key, ballot, self.call(context));
-        let promises = gather(&self.fleet, self.rules(preference, need), ask, Result::is_err).await;
+        let promises = gather(&self.fleet, self.rules(preference, need), ask, all_or_nothing).await;
         if let Some(refusal) = promises.answers.iter().find_map(|(_, answer)| answer.as_ref().err()) {
             self.learn(*refusal)?;
             return Ok(Accept::Refused);
@@ -120,50 +123,38 @@ impl Coordinator {
         if newest.and_then(live_version) != current {
             return Ok(Accept::Refused);
         }
-        let has_promised = |node: usize| promises.answers.iter().any(|(n, _)| *n == node);
-        self.accept(key, change, ballot, preference, has_promised, context).await
+        let promised = Preference::new(promises.answers.iter().map(|(node, _)| *node));
+        self.accept(key, change, ballot, promised, context).await
     }
 
-    /// The second phase. A copy that promised takes the write only if it still keeps the promise; one that was not asked
-    /// before may stand in, because it too refuses what is below a version that it knows.
+    /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile
+    /// that the promises did not show.
     async fn accept(
         &self,
         key: &Key,
         change: &Change,
         version: Version,
-        mut preference: super::Preference,
-        promised: impl Fn(usize) -> bool,
+        promised: Preference,
         context: &Context,
     ) -> Result<Accept, Problem> {
-        preference.as_mut_slice().sort_by_key(|node| !promised(*node));
-        let unconditional = plain(version, change);
-        let held =
-            annulus_protocol::hop::CopyWrite { condition: Condition::Promised, ..unconditional.clone() };
-        let ask = |node| {
-            let write = if promised(node) { &held } else { &unconditional };
-            self.hop.put(node, key, write, self.call(context))
-        };
-        let need = self.quorum.replicas;
-        let gathered = gather(&self.fleet, self.rules(preference, need), ask, Result::is_err).await;
-        let taken = || gathered.answers.iter().filter_map(|(_, answer)| answer.ok());
-        let refused = gathered.answers.iter().find_map(|(_, answer)| answer.err());
-        match refused {
-            None if gathered.complete => {
-                Ok(Accept::Written(Written { version, replaced: replaced_live(taken()) }))
-            }
-            None => Err(Self::too_few_answer(gathered.answers.len(), need)),
-            // A race that ended early says nothing of the calls that were still out.
-            Some(refusal) => {
-                if let Refusal::Newer(_) | Refusal::Promised(_) | Refusal::TooLarge = refusal {
-                    self.learn(refusal)?;
-                }
-                Ok(Accept::Unclear)
-            }
+        let write = CopyWrite { condition: Condition::Promised, ..plain(version, change) };
+        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let rules = self.rules(promised, self.quorum.replicas);
+        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+        if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
+            self.learn(refusal)?;
+            return Ok(Accept::Unclear);
         }
+        if !gathered.complete {
+            return Ok(Accept::Unclear);
+        }
+        let taken = gathered.answers.iter().filter_map(|(_, answer)| answer.ok());
+        Ok(Accept::Written(Written { version, replaced: replaced_live(taken) }))
     }
 }
 
-fn live_version(state: &CopyState) -> Option<Version> {
+/// The version of the live entry, if there is one.
+pub(super) fn live_version(state: &CopyState) -> Option<Version> {
     match state {
         CopyState::Value(stored) => Some(stored.version),
         CopyState::Miss { .. } => None,

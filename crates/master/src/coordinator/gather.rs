@@ -15,8 +15,26 @@ use crate::hop::HopError;
 pub(super) struct Gathered<T> {
     /// Who answered what, in the order of arrival.
     pub(super) answers: Vec<(usize, T)>,
-    /// Whether the answers are as many as were needed, or one of them ended the race.
+    /// Whether as many counted as were needed, or one ended the race.
     pub(super) complete: bool,
+    /// How many calls failed in a way that leaves open whether they were carried out, or were still out at the end.
+    pub(super) open: usize,
+}
+
+/// What an answer means for the race.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// One of those needed.
+    Counts,
+    /// The race is over.
+    Ends,
+    /// Not one of those needed, but no reason to ask another before all who were asked have spoken.
+    Waits,
+}
+
+/// Answers count, errors inside them end the race.
+pub(super) fn all_or_nothing<T, E>(answer: &Result<T, E>) -> Weight {
+    if answer.is_ok() { Weight::Counts } else { Weight::Ends }
 }
 
 /// How a race is run.
@@ -33,16 +51,17 @@ pub(super) struct Rules {
     pub(super) hedges: IntCounter,
 }
 
-/// Asks `need` of the preference list with `ask`, the others when one fails or is slow. An answer for which `ends` holds
-/// ends the race at once. The caller bounds the time.
+/// Asks `need` of the preference list with `ask`, the others when one fails or is slow, or when all have answered and too
+/// few of the answers count. If none counts and no call is left open, it ends there: nothing was done anywhere. The caller
+/// bounds the time.
 pub(super) async fn gather<'a, T>(
     fleet: &Fleet,
     rules: Rules,
     ask: impl Fn(usize) -> BoxFuture<'a, Result<T, HopError>>,
-    ends: impl Fn(&T) -> bool,
+    weigh: impl Fn(&T) -> Weight,
 ) -> Gathered<T> {
     let mut race = Race::new(rules.preference, rules.need);
-    let mut gathered = Gathered { answers: Vec::with_capacity(rules.need), complete: false };
+    let mut gathered = Gathered { answers: Vec::with_capacity(rules.need), complete: false, open: 0 };
     let mut waiting = FuturesUnordered::new();
     let mut pending: Vec<(usize, Ticket)> = Vec::with_capacity(rules.need + 1);
     let start = |node: usize, pending: &mut Vec<(usize, Ticket)>| {
@@ -55,6 +74,11 @@ pub(super) async fn gather<'a, T>(
         waiting.push(start(node, &mut pending));
     }
     while race.can_reach(rules.at_least) {
+        if waiting.is_empty() {
+            let nothing_done = race.answered() == 0 && gathered.open == 0 && !gathered.answers.is_empty();
+            let Some(spare) = race.on_shortage().filter(|_| !nothing_done) else { break };
+            waiting.push(start(spare, &mut pending));
+        }
         let next = if race.has_spare() {
             tokio::select! {
                 biased;
@@ -63,7 +87,7 @@ pub(super) async fn gather<'a, T>(
                     for (_, ticket) in &pending {
                         fleet.overdue(*ticket);
                     }
-                    if let Some(spare) = race.on_hedge() {
+                    if let Some(spare) = race.on_shortage() {
                         rules.hedges.inc();
                         waiting.push(start(spare, &mut pending));
                     }
@@ -78,20 +102,22 @@ pub(super) async fn gather<'a, T>(
         match answer {
             Ok(answer) => {
                 fleet.answered(ticket);
-                let ended = ends(&answer);
+                let weight = weigh(&answer);
                 gathered.answers.push((node, answer));
-                if race.on_answer() || ended {
+                if weight == Weight::Ends || weight == Weight::Counts && race.on_answer() {
                     gathered.complete = true;
                     break;
                 }
             }
             Err(error) => {
                 fleet.failed(ticket, &error);
+                gathered.open += usize::from(!error.is_unsent());
                 if let Some(spare) = race.on_failure() {
                     waiting.push(start(spare, &mut pending));
                 }
             }
         }
     }
+    gathered.open += pending.len();
     gathered
 }

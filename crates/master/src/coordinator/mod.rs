@@ -113,6 +113,9 @@ impl Coordinator {
 
     /// Waits a moment that grows with the attempts, so that two writers who collided do not collide again and again.
     async fn back_off(&self, attempt: usize) {
+        if attempt == 0 {
+            return;
+        }
         let spread = self.clock.now_us() % 1000;
         tokio::time::sleep(Duration::from_micros(attempt as u64 * (500 + spread))).await;
     }
@@ -124,6 +127,13 @@ impl Coordinator {
                 "{answered} of the {needed} copies needed answered; GET /nodes shows which nodes are down; a write may have \
                  happened all the same"
             ),
+        )
+    }
+
+    fn outcome_unknown() -> Problem {
+        Problem::new(
+            ErrorCode::OutcomeUnknown,
+            "another write of the key came between; read it before trying again",
         )
     }
 

@@ -73,9 +73,14 @@ impl Race {
         self.ask_another()
     }
 
-    /// Somebody is slow; returns whom to ask besides.
-    pub fn on_hedge(&mut self) -> Option<usize> {
+    /// Somebody is slow, or answers do not count; returns whom to ask besides.
+    pub fn on_shortage(&mut self) -> Option<usize> {
         self.ask_another()
+    }
+
+    /// How many answers counted.
+    pub fn answered(&self) -> usize {
+        self.answered
     }
 
     /// Whether this many could still answer.
@@ -126,9 +131,9 @@ mod tests {
         let mut race = race(&[5, 6, 7], 2);
         race.start().for_each(drop);
         assert!(race.has_spare());
-        assert_eq!(race.on_hedge(), Some(7));
+        assert_eq!(race.on_shortage(), Some(7));
         assert!(!race.has_spare());
-        assert_eq!(race.on_hedge(), None);
+        assert_eq!(race.on_shortage(), None);
         assert!(race.can_reach(2));
     }
 

@@ -1,17 +1,24 @@
 //! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
 
 use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal};
+use annulus_protocol::value::Content;
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
-use super::gather::{Rules, gather};
+use super::conditional::live_version;
+use super::gather::{Rules, Weight, all_or_nothing, gather};
 use super::race::Preference;
-use super::{Context, Coordinator, MAX_ATTEMPTS};
+use super::{Change, Context, Coordinator, MAX_ATTEMPTS};
+
+/// How often a read waits for a conditional write to end before it ends it itself.
+const PATIENT_ATTEMPTS: usize = 5;
 
 /// How a repair went.
 enum Repair {
-    /// As many copies as a write needs have the version now, or know a newer one.
+    /// As many copies as a write needs have the version now.
     Done,
+    /// A copy knows something newer by now: what was read is history.
+    Outdated,
     /// A conditional write is under way on a copy; it is over in a moment.
     Blocked,
     /// Too few copies answered.
@@ -35,7 +42,7 @@ impl Coordinator {
             };
             let ask = |node| self.hop.get(node, key, self.call(context));
             let rules = Rules { at_least, ..self.rules(preference, need) };
-            let gathered = gather(&self.fleet, rules, ask, |_| false).await;
+            let gathered = gather(&self.fleet, rules, ask, |_| Weight::Counts).await;
             if gathered.answers.len() < at_least {
                 return Err(Self::too_few_answer(gathered.answers.len(), at_least));
             }
@@ -47,11 +54,23 @@ impl Coordinator {
             }
             match self.repair(key, newest, &gathered.answers, preference, context).await {
                 Repair::Done => return Ok(newest.clone()),
-                Repair::Blocked => self.back_off(attempt).await,
+                Repair::Outdated => self.back_off(attempt).await,
+                Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
+                Repair::Blocked => self.take_over(key, newest, context).await?,
                 Repair::Failed(have) => return Err(Self::too_few_answer(have, self.quorum.replicas)),
             }
         }
         Err(Self::contended())
+    }
+
+    /// Ends a conditional write that somebody promised and does not finish, by writing what is there once more above it.
+    /// Its master may have died; or it is alive, and will find that its promises are gone.
+    async fn take_over(&self, key: &Key, newest: &CopyState, context: &Context) -> Result<(), Problem> {
+        let (value, ttl_left_ms, flags) = contents(newest);
+        let change = Change { value, ttl_left_ms, flags };
+        let version = self.next_version();
+        self.promise_and_swap(key, &change, version, live_version(newest), context).await?;
+        Ok(())
     }
 
     /// With one copy there is nobody to agree with and nobody else to ask.
@@ -92,13 +111,17 @@ impl Coordinator {
         let targets = Preference::new(first.into_iter().chain(rest));
         let write = repair_write(newest);
         let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let blocked = |answer: &Result<_, Refusal>| matches!(answer, Err(Refusal::Promised(_)));
         let need = self.quorum.replicas - have;
-        let gathered = gather(&self.fleet, self.rules(targets, need), ask, blocked).await;
-        if gathered.answers.iter().any(|(_, answer)| blocked(answer)) {
-            return Repair::Blocked;
+        let gathered = gather(&self.fleet, self.rules(targets, need), ask, all_or_nothing).await;
+        match gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
+            Some(Refusal::Promised(ballot)) => {
+                self.versions.observe(ballot);
+                Repair::Blocked
+            }
+            Some(_) => Repair::Outdated,
+            None if gathered.complete => Repair::Done,
+            None => Repair::Failed(have + gathered.answers.len()),
         }
-        if gathered.complete { Repair::Done } else { Repair::Failed(have + gathered.answers.len()) }
     }
 }
 
@@ -125,11 +148,15 @@ fn is_repairable(state: &CopyState) -> bool {
     matches!(state, CopyState::Value(_) | CopyState::Miss { tombstone: true, .. })
 }
 
-fn repair_write(newest: &CopyState) -> CopyWrite {
-    let (value, ttl_left_ms, flags) = match newest {
+fn contents(state: &CopyState) -> (Option<Content>, Option<u64>, u32) {
+    match state {
         CopyState::Value(stored) => (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags),
         CopyState::Miss { .. } => (None, None, 0),
-    };
+    }
+}
+
+fn repair_write(newest: &CopyState) -> CopyWrite {
+    let (value, ttl_left_ms, flags) = contents(newest);
     CopyWrite { version: newest.version(), value, ttl_left_ms, flags, condition: Condition::Always }
 }
 

@@ -1,7 +1,7 @@
 //! The hop over HTTP/1.1.
 
 use annulus_protocol::hop::{
-    CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MISS_HEADER, MissReason, PREVIOUS_HEADER,
+    AGE_MS_HEADER, CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MISS_HEADER, MissReason, PREVIOUS_HEADER,
     PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken,
     VERSION_HEADER,
 };
@@ -215,7 +215,9 @@ impl Answer {
             (StatusCode::CONFLICT, Some(version)) if self.headers.contains_key(PROMISED_HEADER) => {
                 Ok(Refusal::Promised(version))
             }
-            (StatusCode::CONFLICT, Some(version)) => Ok(Refusal::Newer(version)),
+            (StatusCode::CONFLICT, Some(version)) => {
+                Ok(Refusal::Newer { version, age_ms: number(&self.headers, AGE_MS_HEADER) })
+            }
             (StatusCode::PRECONDITION_FAILED, live) => Ok(Refusal::Condition(live)),
             (StatusCode::PAYLOAD_TOO_LARGE, _) => Ok(Refusal::TooLarge),
             (StatusCode::SERVICE_UNAVAILABLE, _) => Ok(Refusal::Busy),

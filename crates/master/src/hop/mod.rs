@@ -70,3 +70,10 @@ pub enum HopError {
     #[error("unexpected answer: {0}")]
     Unexpected(String),
 }
+
+impl HopError {
+    /// Whether the node certainly never saw the call.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+}

@@ -26,7 +26,7 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a client over the connection limit gets.
 const AT_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 188\r\n\r\n\
+content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 184\r\n\r\n\
 {\"type\":\"urn:annulus:problem:overloaded\",\"title\":\"The server is at a limit\",\"status\":503,\
 \"detail\":\"too many connections; try again or raise server.max_connections\",\"code\":\"overloaded\"}";
 

@@ -58,7 +58,6 @@ impl Reference {
         if let Some(old) = &old
             && old.version == value.version
             && old.content == value.content
-            && (old.deadline == value.deadline || old.content.is_none())
         {
             return Ok(previous);
         }
@@ -69,13 +68,17 @@ impl Reference {
             Condition::Absent => !exists,
             Condition::Present => exists,
             Condition::VersionIs(version) => exists && version == known,
-            Condition::Promised => promised >= Some(value.version),
+            Condition::Promised => promised.is_some_and(|ballot| {
+                let until = self.promises[&key].1;
+                ballot > value.version
+                    || ballot == value.version && now + self.promise_ttl - self.promise_ttl / 5 < until
+            }),
         };
         if !holds {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
         if known >= value.version {
-            return Err(PutError::Refused { version: known });
+            return Err(PutError::Refused { version: known, age_ms: None });
         }
         if let Some(ballot) = promised.filter(|ballot| *ballot > value.version) {
             return Err(PutError::Promised { ballot });
@@ -106,7 +109,7 @@ impl Reference {
         let found = self.look(key, hash, now, false);
         let standing = self.promises.get(&key).filter(|(_, until)| now < *until).map(|promise| promise.0);
         if found.0 >= ballot {
-            return Err(PutError::Refused { version: found.0 });
+            return Err(PutError::Refused { version: found.0, age_ms: None });
         }
         if let Some(ballot) = standing.filter(|other| *other > ballot) {
             return Err(PutError::Promised { ballot });

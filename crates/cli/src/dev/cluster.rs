@@ -1,0 +1,156 @@
+//! The cluster: bind everything, build everything on the addresses that came of it, run everything.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use annulus_auxiliary::Auxiliary;
+use annulus_service::config::Settings;
+use annulus_service::net::SystemListener;
+use annulus_service::{Listener as _, Net as _, SystemNet};
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::Ports;
+use crate::serve::{bind, build_master, random_seed};
+
+const ELSEWHERE: &str = "stop the cluster or program that uses it, or move this cluster with --port-base N: masters \
+                         go to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ports";
+
+/// How many of what, and where.
+pub(crate) struct Plan {
+    pub(crate) masters: u16,
+    pub(crate) auxiliaries: u16,
+    pub(crate) ports: Ports,
+}
+
+/// A node for those who want to talk to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) role: &'static str,
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    /// Bytes for entries; a master keeps none.
+    pub(crate) memory: Option<usize>,
+}
+
+/// All nodes have their ports, none is built.
+pub(crate) struct Cluster {
+    masters: Vec<Bound>,
+    auxiliaries: Vec<Bound>,
+    settings: Settings,
+}
+
+/// A node with its port, its clock and nothing else yet.
+struct Bound {
+    place: Place,
+    net: SystemNet,
+    listener: SystemListener,
+}
+
+/// All nodes serve.
+pub(crate) struct Running {
+    places: Vec<Place>,
+    masters: JoinSet<()>,
+    auxiliaries: JoinSet<()>,
+    stop_auxiliaries: CancellationToken,
+}
+
+impl Cluster {
+    /// Binds every port first, so that a port in use is known before anything runs.
+    pub(crate) async fn bind(plan: &Plan, settings: &Settings) -> Result<Self> {
+        let host = &settings.server.host;
+        let memory = Some(settings.auxiliary.memory);
+        let (mut masters, mut auxiliaries) = (Vec::new(), Vec::new());
+        for number in 1..=plan.masters {
+            let name = format!("master-{number}");
+            masters.push(Bound::new("master", name, host, plan.ports.master(number), None).await?);
+        }
+        for number in 1..=plan.auxiliaries {
+            let name = format!("aux-{number}");
+            auxiliaries
+                .push(Bound::new("auxiliary", name, host, plan.ports.auxiliary(number), memory).await?);
+        }
+        let listed = |bound: &Bound| format!("{}={}", bound.place.name, bound.place.address);
+        let mut settings = settings.clone();
+        settings.cluster.auxiliaries = auxiliaries.iter().map(listed).collect();
+        Ok(Self { masters, auxiliaries, settings })
+    }
+
+    /// Builds and runs every node, each with its own clock, registry and seed. `shutdown` stops the masters, and when
+    /// their last request is answered the auxiliaries.
+    pub(crate) fn start(self, shutdown: &CancellationToken) -> Result<Running> {
+        let Self { masters: bound_masters, auxiliaries: bound_auxiliaries, settings } = self;
+        let places =
+            bound_masters.iter().chain(&bound_auxiliaries).map(|bound| bound.place.clone()).collect();
+        let stop_auxiliaries = CancellationToken::new();
+        let (mut masters, mut auxiliaries) = (JoinSet::new(), JoinSet::new());
+        for Bound { place, net, listener } in bound_auxiliaries {
+            let node = Auxiliary::build(place.name, &settings, net.clock(), random_seed())
+                .context("cannot build an auxiliary")?;
+            auxiliaries.spawn(node.run(listener, stop_auxiliaries.clone()));
+        }
+        for Bound { place, net, listener } in bound_masters {
+            let master = build_master(place.name, &settings, &net)?;
+            masters.spawn(master.run(listener, shutdown.clone()));
+        }
+        Ok(Running { places, masters, auxiliaries, stop_auxiliaries })
+    }
+}
+
+impl Bound {
+    async fn new(
+        role: &'static str,
+        name: String,
+        host: &str,
+        port: u16,
+        memory: Option<usize>,
+    ) -> Result<Self> {
+        let net = SystemNet::new();
+        let listener =
+            bind(&net, host, port, ELSEWHERE).await.with_context(|| format!("cannot start {name}"))?;
+        let address = reachable(listener.local_addr()?);
+        Ok(Self { place: Place { role, name, address, memory }, net, listener })
+    }
+}
+
+impl Running {
+    /// Where every node is, masters first.
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Completes once shutdown was asked for and every node has stopped.
+    pub(crate) async fn finished(mut self) -> Result<()> {
+        while let Some(ended) = self.masters.join_next().await {
+            ended.context("a master failed; this is a bug: please report it")?;
+        }
+        self.stop_auxiliaries.cancel();
+        while let Some(ended) = self.auxiliaries.join_next().await {
+            ended.context("an auxiliary failed; this is a bug: please report it")?;
+        }
+        Ok(())
+    }
+}
+
+/// Nodes that listen everywhere are reached over loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_reached_over_loopback() {
+        let reachable = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(reachable("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(reachable("[::]:80"), "[::1]:80");
+        assert_eq!(reachable("10.0.0.1:80"), "10.0.0.1:80");
+    }
+}

@@ -1,0 +1,76 @@
+//! `dev`: a whole cluster in this process.
+
+mod cluster;
+mod welcome;
+
+use std::process::ExitCode;
+
+use annulus_service::config::{Origin, Resolved, Role};
+use anyhow::Result;
+
+use crate::configuration::{Layers, flags, help};
+use crate::ports::{HIGHEST_BASE, MOST_NODES, Ports};
+use crate::{output, serve, shutdown};
+use cluster::{Cluster, Plan};
+
+/// Settings that make no sense for a cluster that decides them itself.
+const NOT_USED: [&str; 6] = [
+    "cluster.auxiliaries",
+    "master.port",
+    "master.name",
+    "auxiliary.port",
+    "auxiliary.name",
+    "auxiliary.zone",
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// How many masters
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=MOST_NODES))]
+    masters: u16,
+    /// How many auxiliaries
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=MOST_NODES))]
+    auxiliaries: u16,
+    #[arg(long, help = help("cluster.replicas"))]
+    replicas: Option<String>,
+    /// Bytes that the entries of EACH auxiliary may take [default: 64Mi]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Move all ports: masters to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ones
+    /// [default: masters 8000, 8001, …; auxiliaries 3001, 3002, …]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=HIGHEST_BASE))]
+    port_base: Option<u16>,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+pub(crate) async fn run(args: &DevArgs) -> Result<ExitCode> {
+    let own = flags([
+        ("--replicas", "cluster.replicas", &args.replicas),
+        ("--memory", "auxiliary.memory", &args.memory),
+    ]);
+    let resolved = args.layers.resolve(Role::Dev, own)?;
+    serve::set_up_process(&resolved)?;
+    warn_of_what_is_not_used(&resolved);
+    let plan = Plan { masters: args.masters, auxiliaries: args.auxiliaries, ports: Ports(args.port_base) };
+    let stop = shutdown::on_signal()?;
+    let cluster = Cluster::bind(&plan, resolved.settings()).await?;
+    let running = cluster.start(&stop)?;
+    output::print_bytes(welcome::text(running.places()).as_bytes())?;
+    running.finished().await?;
+    output::print_line("stopped")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn_of_what_is_not_used(resolved: &Resolved) {
+    let given = |entry: &&annulus_service::config::Entry| {
+        NOT_USED.contains(&entry.path) && entry.origin != Origin::Default
+    };
+    for entry in resolved.entries().filter(given) {
+        tracing::warn!(
+            "{} ({}) is not used: annulus dev names its nodes and chooses their ports itself; see --port-base",
+            entry.path,
+            entry.origin
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What `annulus dev` says when everything runs.
+
+use super::cluster::Place;
+use crate::output::{self, Align};
+
+/// A table of what runs where, and what to try first.
+pub(crate) fn text(places: &[Place]) -> String {
+    let mut rows = vec![["ROLE", "NAME", "URL", "MEMORY"].map(str::to_owned).to_vec()];
+    rows.extend(places.iter().map(|place| {
+        let memory = place.memory.map_or_else(|| "-".to_owned(), |bytes| output::bytes(bytes as u64));
+        vec![place.role.to_owned(), place.name.clone(), url(place), memory]
+    }));
+    let table = output::table(&[Align::Left, Align::Left, Align::Left, Align::Right], &rows);
+    let masters: Vec<_> = places.iter().filter(|place| place.role == "master").collect();
+    let (Some(first), Some(last)) = (masters.first(), masters.last()) else { return table };
+    let (first, last) = (url(first), url(last));
+    let address = if first == "http://127.0.0.1:8000" { String::new() } else { format!(" --url {first}") };
+    format!(
+        "\
+The cluster runs.
+
+{table}
+Any master does any request. Try:
+
+  curl -X POST {first}/data -H 'Content-Type: application/json' -d '{{\"key\":\"greeting\",\"value\":\"hello\",\"ttl\":3600}}'
+  curl {last}/data/greeting
+  curl -X PUT '{first}/data/page?ttl=60' -H 'Content-Type: text/html' --data-binary '<h1>hi</h1>'
+  curl {first}/nodes
+
+  annulus get greeting{address}
+  annulus bench{address}
+
+A page to try every request: {first}/
+
+Ctrl-C stops it.
+"
+    )
+}
+
+fn url(place: &Place) -> String {
+    format!("http://{}", place.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_commands_name_the_ports_in_use() {
+        let place = |role, name: &str, port, memory| Place {
+            role,
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], port).into(),
+            memory,
+        };
+        let text = text(&[
+            place("master", "master-1", 9000, None),
+            place("auxiliary", "aux-1", 9101, Some(64 << 20)),
+        ]);
+        assert!(text.contains("\nauxiliary  aux-1     http://127.0.0.1:9101  64.0 MiB\n"), "{text}");
+        assert!(text.contains("annulus get greeting --url http://127.0.0.1:9000\n"), "{text}");
+        assert!(text.contains("-d '{\"key\":\"greeting\",\"value\":\"hello\",\"ttl\":3600}'"), "{text}");
+    }
+}

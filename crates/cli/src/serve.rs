@@ -1,0 +1,204 @@
+//! `master` and `auxiliary`: one server in this process.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use annulus_auxiliary::Auxiliary;
+use annulus_master::{BuildError, Master};
+use annulus_service::config::{Flag, Resolved, Role, Settings};
+use annulus_service::net::SystemListener;
+use annulus_service::{Listener as _, Net as _, SystemNet, telemetry};
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::configuration::{Layers, flags, help};
+use crate::failure::Usage;
+use crate::{limits, output, shutdown};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MasterArgs {
+    #[arg(long, help = help("master.port"))]
+    port: Option<String>,
+    #[arg(long, help = help("master.name"))]
+    name: Option<String>,
+    #[arg(long, value_name = "LIST", help = help("cluster.auxiliaries"))]
+    auxiliaries: Option<String>,
+    #[arg(long, help = help("cluster.replicas"))]
+    replicas: Option<String>,
+    #[arg(long, help = help("cluster.virtual_nodes"))]
+    virtual_nodes: Option<String>,
+    #[arg(long, help = help("cluster.consistency"))]
+    consistency: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuxiliaryArgs {
+    #[arg(long, help = help("auxiliary.port"))]
+    port: Option<String>,
+    #[arg(long, help = help("auxiliary.name"))]
+    name: Option<String>,
+    #[arg(long, help = help("auxiliary.zone"))]
+    zone: Option<String>,
+    #[arg(long, value_name = "SIZE", help = help("auxiliary.memory"))]
+    memory: Option<String>,
+    #[arg(long, value_name = "ITEMS", help = help("auxiliary.cache_size"))]
+    cache_size: Option<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What both roles take.
+#[derive(Debug, clap::Args)]
+struct CommonArgs {
+    #[arg(long, help = help("server.host"))]
+    host: Option<String>,
+    #[arg(long, value_name = "SIZE", help = help("limits.max_value_bytes"))]
+    max_value_bytes: Option<String>,
+    #[arg(long, value_name = "FORMAT", help = help("log.format"))]
+    log_format: Option<String>,
+    #[arg(long, value_name = "LEVEL", help = help("log.level"))]
+    log_level: Option<String>,
+    #[command(flatten)]
+    layers: Layers,
+}
+
+impl CommonArgs {
+    fn resolve(&self, role: Role, mut own: Vec<Flag>) -> Result<Resolved> {
+        own.extend(flags([
+            ("--host", "server.host", &self.host),
+            ("--max-value-bytes", "limits.max_value_bytes", &self.max_value_bytes),
+            ("--log-format", "log.format", &self.log_format),
+            ("--log-level", "log.level", &self.log_level),
+        ]));
+        self.layers.resolve(role, own)
+    }
+}
+
+pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
+    let own = flags([
+        ("--port", "master.port", &args.port),
+        ("--name", "master.name", &args.name),
+        ("--auxiliaries", "cluster.auxiliaries", &args.auxiliaries),
+        ("--replicas", "cluster.replicas", &args.replicas),
+        ("--virtual-nodes", "cluster.virtual_nodes", &args.virtual_nodes),
+        ("--consistency", "cluster.consistency", &args.consistency),
+    ]);
+    let resolved = args.common.resolve(Role::Master, own)?;
+    let settings = resolved.settings();
+    if settings.cluster.auxiliaries.is_empty() {
+        let text = "a master needs auxiliaries: name them with --auxiliaries a=10.0.0.1:3001,b=10.0.0.2:3001 \
+                    (or ANNULUS_CLUSTER__AUXILIARIES), or run a whole cluster with `annulus dev`";
+        return Err(Usage(text.to_owned()).into());
+    }
+    let start = Start::new(&resolved, settings.master.port, settings.master.name.as_deref()).await?;
+    let master = build_master(start.name.clone(), settings, &start.net)?;
+    let stop = shutdown::on_signal()?;
+    start.announce("master")?;
+    master.run(start.listener, stop).await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
+    let own = flags([
+        ("--port", "auxiliary.port", &args.port),
+        ("--name", "auxiliary.name", &args.name),
+        ("--zone", "auxiliary.zone", &args.zone),
+        ("--memory", "auxiliary.memory", &args.memory),
+        ("--cache-size", "auxiliary.cache_size", &args.cache_size),
+    ]);
+    let resolved = args.common.resolve(Role::Auxiliary, own)?;
+    let settings = resolved.settings();
+    let start = Start::new(&resolved, settings.auxiliary.port, settings.auxiliary.name.as_deref()).await?;
+    let node = Auxiliary::build(start.name.clone(), settings, start.net.clock(), random_seed())
+        .context("cannot build the auxiliary")?;
+    let stop = shutdown::on_signal()?;
+    start.announce("auxiliary")?;
+    node.run(start.listener, stop).await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a server has before it is built.
+struct Start {
+    net: SystemNet,
+    listener: SystemListener,
+    name: String,
+}
+
+impl Start {
+    /// Sets up logs and limits of the process, and binds the port: with port 0 the name depends on it.
+    async fn new(resolved: &Resolved, port: u16, name: Option<&str>) -> Result<Self> {
+        set_up_process(resolved)?;
+        let settings = resolved.settings();
+        let net = SystemNet::new();
+        let elsewhere = "stop what uses it, or choose another port with --port (0: any free one)";
+        let listener = bind(&net, &settings.server.host, port, elsewhere).await?;
+        let port = listener.local_addr()?.port();
+        let name = name.map_or_else(|| format!("{}:{port}", hostname()), str::to_owned);
+        Ok(Self { net, listener, name })
+    }
+
+    /// The line that programs wait for; its shape is a promise.
+    fn announce(&self, role: &str) -> Result<()> {
+        let address = self.listener.local_addr()?;
+        tracing::info!(role, name = self.name, %address, "listening");
+        output::print_line(&format!("annulus {role} {} listening on http://{address}", self.name))
+    }
+}
+
+/// Logs, limits, and what the user should know about the configuration.
+pub(crate) fn set_up_process(resolved: &Resolved) -> Result<()> {
+    let settings: &Settings = resolved.settings();
+    telemetry::init(&settings.log)?;
+    limits::raise_open_files(settings);
+    for note in resolved.notes() {
+        tracing::warn!("{note}");
+    }
+    Ok(())
+}
+
+/// Listens. The error names the address, and `elsewhere` says what to do where the port is in use.
+pub(crate) async fn bind(net: &SystemNet, host: &str, port: u16, elsewhere: &str) -> Result<SystemListener> {
+    let address = match host.parse() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+        _ => format!("{host}:{port}"),
+    };
+    net.bind(&address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!("port {port} is in use ({address}): {elsewhere}"),
+        ErrorKind::PermissionDenied => {
+            anyhow!("port {port} may not be used without privileges ({address}): choose one above 1023")
+        }
+        _ => anyhow!("cannot listen on {address}: {error}: server.host must be an address of this machine"),
+    })
+}
+
+/// The master; what keeps it from being built is a setting, but for bugs.
+pub(crate) fn build_master(name: String, settings: &Settings, net: &SystemNet) -> Result<Master> {
+    Master::build(name, settings, net, random_seed()).map_err(|error| match error {
+        BuildError::Metrics(_) => anyhow::Error::new(error),
+        setting => Usage(setting.to_string()).into(),
+    })
+}
+
+/// For the hash of one node's index. `RandomState` is keyed by the system's randomness.
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+/// The machine's name as the system has it; every one of them has `uname`.
+fn hostname() -> String {
+    let run = || {
+        let printed = std::process::Command::new("uname").arg("-n").output().ok()?.stdout;
+        String::from_utf8(printed).ok()
+    };
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(run)
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}

@@ -1,0 +1,6 @@
+//! The program as its users see it: its help, its errors, its exit codes, and clusters that it runs.
+
+mod cluster;
+mod servers;
+mod support;
+mod surface;

@@ -1,0 +1,14 @@
+//! End-to-end tests: whole clusters on real sockets, in this process or as processes of the program.
+
+mod bad_input;
+mod faults;
+mod limits;
+mod metrics;
+mod rest_bulk;
+mod rest_conditions;
+mod rest_entries;
+mod rest_keys;
+mod rest_routes;
+mod rest_ttl;
+mod support;
+mod traces;

@@ -1,0 +1,180 @@
+//! Clients of the simulation: each reads and writes a few keys through any master and writes down what it saw.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ETAG, HOST, IF_MATCH};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::run::{Outcome, Scenario};
+use crate::history::{INITIAL, Operation, UNKNOWN};
+
+/// How long a client waits for an answer: more than a master may take.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What all clients of a run write into.
+pub(super) struct Notes {
+    pub(super) outcome: Outcome,
+    next_value: u64,
+}
+
+impl Notes {
+    pub(super) fn new(keys: usize) -> Self {
+        let outcome = Outcome { histories: vec![Vec::new(); keys], ..Outcome::default() };
+        Self { outcome, next_value: INITIAL + 1 }
+    }
+}
+
+/// One client's life.
+pub(super) async fn client(number: u64, scenario: Scenario, notes: Rc<RefCell<Notes>>) -> turmoil::Result {
+    let mut random = SmallRng::seed_from_u64(scenario.seed.wrapping_mul(31).wrapping_add(number));
+    let end = tokio::time::Instant::now() + scenario.duration;
+    while tokio::time::Instant::now() < end {
+        let key = random.random_range(0..scenario.keys);
+        let master = random.random_range(0..scenario.masters);
+        let one = Step { key, master, scenario, notes: &notes };
+        match random.random_range(0..10) {
+            0..5 => one.read().await,
+            5..8 => one.write(Method::PUT).await,
+            8 if scenario.deletes => one.write(Method::DELETE).await,
+            _ => one.swap().await,
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(1..40))).await;
+    }
+    Ok(())
+}
+
+struct Step<'a> {
+    key: usize,
+    master: usize,
+    scenario: Scenario,
+    notes: &'a RefCell<Notes>,
+}
+
+/// What a read showed.
+struct Seen {
+    value: u64,
+    etag: Option<HeaderValue>,
+}
+
+impl Step<'_> {
+    async fn read(&self) {
+        self.look().await;
+    }
+
+    async fn look(&self) -> Option<Seen> {
+        let start = now();
+        let (status, etag, body) = self.send(Method::GET, None, String::new()).await?;
+        let value = match status {
+            StatusCode::OK => body.parse().ok()?,
+            StatusCode::NOT_FOUND => INITIAL,
+            _ => {
+                self.fail();
+                return None;
+            }
+        };
+        // With deletes and evictions about, a miss is always legal and says nothing.
+        if value != INITIAL || !self.scenario.misses_are_legal() {
+            self.note(Operation { start, end: now(), is_write: false, value });
+        }
+        Some(Seen { value, etag })
+    }
+
+    async fn write(&self, method: Method) {
+        let value = self.fresh_value();
+        let start = now();
+        let body = if method == Method::DELETE { String::new() } else { value.to_string() };
+        let answer = self.send(method, None, body).await;
+        let end = match answer {
+            Some((StatusCode::OK | StatusCode::NOT_FOUND, ..)) => now(),
+            _ => UNKNOWN,
+        };
+        self.note(Operation { start, end, is_write: true, value });
+    }
+
+    /// Reads, then writes only if nothing came between.
+    async fn swap(&self) {
+        let Some(Seen { value: before, etag: Some(etag) }) = self.look().await else { return };
+        let value = self.fresh_value();
+        let start = now();
+        let answer = self.send(Method::PUT, Some(etag), value.to_string()).await;
+        match answer {
+            Some((StatusCode::PRECONDITION_FAILED, ..)) => {}
+            Some((StatusCode::OK, ..)) => {
+                let end = now();
+                // A swap that succeeded saw the value that it replaced.
+                self.note(Operation { start, end, is_write: false, value: before });
+                self.note(Operation { start, end, is_write: true, value });
+                self.notes.borrow_mut().outcome.swaps.push((self.key, before));
+            }
+            _ => self.note(Operation { start, end: UNKNOWN, is_write: true, value }),
+        }
+    }
+
+    fn fresh_value(&self) -> u64 {
+        let mut notes = self.notes.borrow_mut();
+        notes.next_value += 1;
+        notes.next_value
+    }
+
+    fn note(&self, operation: Operation) {
+        self.notes.borrow_mut().outcome.histories[self.key].push(operation);
+    }
+
+    fn fail(&self) {
+        self.notes.borrow_mut().outcome.failed += 1;
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        if_match: Option<HeaderValue>,
+        body: String,
+    ) -> Option<(StatusCode, Option<HeaderValue>, String)> {
+        self.notes.borrow_mut().outcome.operations += 1;
+        let started = tokio::time::Instant::now();
+        let exchange = self.exchange(method, if_match, body);
+        let answer = tokio::time::timeout(PATIENCE, exchange).await.ok().flatten();
+        let mut notes = self.notes.borrow_mut();
+        notes.outcome.slowest = notes.outcome.slowest.max(started.elapsed());
+        match &answer {
+            Some((status, ..)) if status.is_server_error() => notes.outcome.failed += 1,
+            None => notes.outcome.unanswered += 1,
+            Some(_) => {}
+        }
+        answer
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        if_match: Option<HeaderValue>,
+        body: String,
+    ) -> Option<(StatusCode, Option<HeaderValue>, String)> {
+        let host = format!("master-{}", self.master);
+        let io = turmoil::net::TcpStream::connect((host.as_str(), 80)).await.ok()?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.ok()?;
+        let driver = tokio::spawn(connection);
+        let uri = format!("/data/key-{}?raw", self.key);
+        let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
+        if let Some(etag) = if_match {
+            request = request.header(IF_MATCH, etag);
+        }
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.ok()?.to_bytes();
+        driver.abort();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Some((parts.status, parts.headers.get(ETAG).cloned(), text))
+    }
+}
+
+fn now() -> u64 {
+    turmoil::sim_elapsed().unwrap_or_default().as_micros() as u64 + 1
+}
