@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const NODE_BITS: u32 = 10;
+const SWAP_BIT: u64 = 1;
+const SWAP_BITS: u32 = 1;
+const NODE_BITS: u32 = 9;
 const COUNTER_BITS: u32 = 12;
+const BELOW_MS_BITS: u32 = COUNTER_BITS + NODE_BITS + SWAP_BITS;
+const BELOW_COUNTER: u64 = (1 << (NODE_BITS + SWAP_BITS)) - 1;
 /// Version milliseconds count from 2020-01-01T00:00:00Z, which leaves room until the year 2159.
 const EPOCH_UNIX_MS: u64 = 1_577_836_800_000;
 
 /// When a value was written, in an order that all nodes agree on: the newest version wins, everywhere.
 ///
-/// 64 bits from the top: 42 bits of milliseconds since 2020, 12 bits of a counter, 10 bits of the writing master's number.
+/// 64 bits from the top: 42 bits of milliseconds since 2020, 12 bits of a counter, 9 bits of the writing master's
+/// number, and one bit that tells a swap: a write that depends on what was there.
 /// Zero is older than any write. As text (ETags, JSON) it is decimal; JSON carries it as a string, because a
 /// JavaScript number loses the low bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -25,7 +30,17 @@ impl Version {
 
     /// Milliseconds since the Unix epoch at which the version was made, by the clock of the master that made it.
     pub fn unix_ms(self) -> u64 {
-        (self.0 >> (NODE_BITS + COUNTER_BITS)) + EPOCH_UNIX_MS
+        (self.0 >> BELOW_MS_BITS) + EPOCH_UNIX_MS
+    }
+
+    /// Whether the write depended on what was there before: then nothing can have come between the two.
+    pub fn is_swap(self) -> bool {
+        self.0 & SWAP_BIT != 0
+    }
+
+    /// The version as that of a swap.
+    pub fn as_swap(self) -> Self {
+        Self(self.0 | SWAP_BIT)
     }
 }
 
@@ -64,16 +79,16 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// A clock for the master numbered `node`; the low 10 bits count. Masters that share a number stay correct (an
+    /// A clock for the master numbered `node`; the low 9 bits count. Masters that share a number stay correct (an
     /// auxiliary refuses a second value under one version) and only meet more refusals.
     pub fn new(node: u64) -> Self {
-        Self { last: AtomicU64::new(0), node: node & ((1 << NODE_BITS) - 1) }
+        Self { last: AtomicU64::new(0), node: (node & ((1 << NODE_BITS) - 1)) << SWAP_BITS }
     }
 
     /// A version newer than all that this clock made or observed. `now_ms` counts from the Unix epoch.
     pub fn tick(&self, now_ms: u64) -> Version {
-        let physical = now_ms.saturating_sub(EPOCH_UNIX_MS) << (NODE_BITS + COUNTER_BITS);
-        let next = |last: u64| physical.max((last | ((1 << NODE_BITS) - 1)) + 1) | self.node;
+        let physical = now_ms.saturating_sub(EPOCH_UNIX_MS) << BELOW_MS_BITS;
+        let next = |last: u64| physical.max((last | BELOW_COUNTER) + 1) | self.node;
         let previous = self
             .last
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)))
@@ -126,6 +141,15 @@ mod tests {
     #[test]
     fn the_time_of_a_version_reads_back() {
         assert_eq!(HybridClock::new(0).tick(NOW).unix_ms(), NOW);
+    }
+
+    #[test]
+    fn a_swap_is_told_by_its_version_and_ordered_like_any_other() {
+        let clock = HybridClock::new(511);
+        let (plain, swap) = (clock.tick(NOW), clock.tick(NOW).as_swap());
+        assert!(!plain.is_swap() && swap.is_swap());
+        assert!(plain < swap && swap < clock.tick(NOW));
+        assert_eq!(swap.unix_ms(), NOW);
     }
 
     #[test]

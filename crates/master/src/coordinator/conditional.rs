@@ -50,7 +50,7 @@ impl Coordinator {
             if !precondition.holds(current) {
                 return if unclear { Err(Self::outcome_unknown()) } else { Ok(Outcome::Failed(current)) };
             }
-            let version = self.next_version();
+            let version = self.next_version().as_swap();
             let accepted = if self.quorum.preference == 1 {
                 self.swap_only_copy(key, change, version, current, context).await?
             } else {

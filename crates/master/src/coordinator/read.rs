@@ -68,7 +68,7 @@ impl Coordinator {
     async fn take_over(&self, key: &Key, newest: &CopyState, context: &Context) -> Result<(), Problem> {
         let (value, ttl_left_ms, flags) = contents(newest);
         let change = Change { value, ttl_left_ms, flags };
-        let version = self.next_version();
+        let version = self.next_version().as_swap();
         self.promise_and_swap(key, &change, version, live_version(newest), context).await?;
         Ok(())
     }

@@ -37,7 +37,7 @@ pub struct Written {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Took(Taken),
-    /// It has something newer, and did not have it when this write began.
+    /// It has something newer that rests on nothing, and did not have it when this write began.
     NewerSince(Version),
     /// It has something newer, and had it before this write began.
     NewerBefore(Version),
@@ -167,7 +167,7 @@ impl Coordinator {
         context: &Context,
     ) -> Result<Written, Problem> {
         let current = change.value.is_some().then_some(version);
-        let above = self.next_version();
+        let above = self.next_version().as_swap();
         match self.promise_and_swap(key, change, above, current, context).await? {
             // Deletes have no version to be recognised by: another may have come between.
             Accept::Written(written) if current.is_some() => Ok(written),
@@ -209,7 +209,8 @@ fn said(answer: Result<Taken, Refusal>, began_us: u64, sent_us: u64, received_us
         Ok(taken) => Said::Took(taken),
         Err(Refusal::Newer { version, age_ms: Some(age_ms) }) => {
             let age_us = age_ms.saturating_mul(1000);
-            if sent_us.saturating_sub(age_us + 1000) > began_us {
+            // A swap that came since may rest on what was there before this write, and then this one cannot come between.
+            if sent_us.saturating_sub(age_us + 1000) > began_us && !version.is_swap() {
                 Said::NewerSince(version)
             } else if received_us.saturating_sub(age_us.saturating_sub(1000)) < began_us {
                 Said::NewerBefore(version)
