@@ -45,13 +45,23 @@ impl Cluster {
     }
 
     /// The masters.
-    pub fn masters(&mut self) -> &mut [Process] {
-        &mut self.masters
+    pub fn masters(&self) -> &[Process] {
+        &self.masters
     }
 
     /// The auxiliaries; the one at index 0 is called `aux-1`.
-    pub fn auxiliaries(&mut self) -> &mut [Process] {
-        &mut self.auxiliaries
+    pub fn auxiliaries(&self) -> &[Process] {
+        &self.auxiliaries
+    }
+
+    /// A master, to be killed or restarted.
+    pub fn master_mut(&mut self, master: usize) -> &mut Process {
+        &mut self.masters[master]
+    }
+
+    /// An auxiliary, to be killed or restarted.
+    pub fn auxiliary_mut(&mut self, auxiliary: usize) -> &mut Process {
+        &mut self.auxiliaries[auxiliary]
     }
 
     /// Kills an auxiliary with SIGKILL.

@@ -25,7 +25,7 @@ async fn told(cluster: &InProcess, bytes: &[u8], finish: bool) -> Option<u16> {
             Some(answer.status)
         }
         Received::Closed => None,
-        Received::Nothing => panic!("neither answered nor closed: {:?}", shown),
+        Received::Nothing => panic!("neither answered nor closed: {shown:?}"),
     }
 }
 

@@ -75,7 +75,7 @@ async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
     let report = load.await.expect("the load ends");
     assert_nothing_was_noticed(&report, Duration::from_millis(300));
     every_key_is_a_hit(&cluster).await;
-    cluster.auxiliaries()[1].restart().await.expect("it comes back");
+    cluster.auxiliary_mut(1).restart().await.expect("it comes back");
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }
@@ -84,7 +84,7 @@ async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_auxiliary_that_hangs_for_ten_seconds_is_noticed_by_nobody() {
-    let mut cluster = start().await;
+    let cluster = start().await;
     let load = tokio::spawn(load(&cluster, 15));
     answered_more(&cluster, KEYS + 2 * RATE).await;
     cluster.auxiliaries()[2].stop();
@@ -126,8 +126,8 @@ async fn with_two_auxiliaries_away_every_request_is_answered_in_time_and_says_wh
 async fn a_node_that_is_told_to_stop_finishes_and_exits_without_an_error() {
     let mut cluster = start().await;
     cluster.client(0).store("k", "v").await;
-    let master = cluster.masters()[0].terminate(Duration::from_secs(5)).await;
-    let auxiliary = cluster.auxiliaries()[0].terminate(Duration::from_secs(5)).await;
+    let master = cluster.master_mut(0).terminate(Duration::from_secs(5)).await;
+    let auxiliary = cluster.auxiliary_mut(0).terminate(Duration::from_secs(5)).await;
     assert!(master.success() && auxiliary.success(), "{master} {auxiliary}");
     assert_eq!(cluster.client(1).get("/data/k").await.json()["value"], "v");
 }

@@ -27,7 +27,7 @@ async fn connections(client: Client) -> f64 {
 }
 
 /// The bar of the issue: 1.3 × the byte bound + 64 MiB + 16 KiB a connection.
-fn assert_memory_is_bounded(cluster: &mut Cluster, connections: u64) {
+fn assert_memory_is_bounded(cluster: &Cluster, connections: u64) {
     let peak = cluster.masters()[0].usage().peak_rss_bytes;
     let bound = MASTER_BYTES * 13 / 10 + 64 * MIB + connections * 16 * 1024;
     println!("master's peak resident memory: {} of {} MiB", peak / MIB, bound / MIB);
@@ -72,7 +72,7 @@ async fn half_a_header(address: SocketAddr) -> Duration {
 async fn ten_thousand_half_headers_are_closed_and_a_good_client_does_not_notice() {
     let limit = raise_file_limit(12_000).expect("the limit of open files can be read");
     let count = (limit - 1000).min(10_000);
-    let mut cluster = start().await;
+    let cluster = start().await;
     cluster.client(0).store("good", "v").await;
     let stop = CancellationToken::new();
     let good = good_client(cluster.address(0), stop.clone());
@@ -94,12 +94,12 @@ async fn ten_thousand_half_headers_are_closed_and_a_good_client_does_not_notice(
         "{count} connections (limit of files: {limit}): closed after {slowest:?}"
     );
     assert!(p99 < Duration::from_millis(20), "{count} connections (limit of files: {limit}): p99 {p99:?}");
-    assert_memory_is_bounded(&mut cluster, count);
+    assert_memory_is_bounded(&cluster, count);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_bodies_of_64_mib_at_once_are_refused_by_their_length() {
-    let mut cluster = start().await;
+    let cluster = start().await;
     let body = vec![b'x'; 64 << 20];
     let mut refused = JoinSet::new();
     for n in 0..8 {
@@ -111,7 +111,7 @@ async fn eight_bodies_of_64_mib_at_once_are_refused_by_their_length() {
     for answer in refused.join_all().await {
         answer.problem(ErrorCode::TooLarge);
     }
-    assert_memory_is_bounded(&mut cluster, 8);
+    assert_memory_is_bounded(&cluster, 8);
     // Refused without a byte of it: the head alone is answered.
     let mut connection = RawHttp::connect(cluster.address(0)).await.expect("a connection");
     connection
@@ -158,7 +158,7 @@ async fn a_client_that_sends_a_byte_a_second_is_closed_at_the_deadline() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_read_are_closed_and_others_are_served_meanwhile() {
-    let mut cluster = start().await;
+    let cluster = start().await;
     let client = cluster.client(0);
     let put = client.put("/data/large", vec![7; 1 << 20]).await;
     assert_eq!(put.status, 200, "{}", put.text());
@@ -179,7 +179,7 @@ async fn clients_that_never_read_are_closed_and_others_are_served_meanwhile() {
     };
     eventually("all that never read are closed", Duration::from_secs(6), closed).await;
     println!("16 clients that never read were closed after {:?}", started.elapsed());
-    assert_memory_is_bounded(&mut cluster, 17);
+    assert_memory_is_bounded(&cluster, 17);
     let large = client.get("/data/large?raw").await;
     assert_eq!((large.status, large.body.len()), (200, 1 << 20));
     drop(deaf);

@@ -33,7 +33,7 @@ fn exposed(page: &MetricsPage) -> Described {
 
 #[tokio::test]
 async fn the_page_of_metrics_lists_exactly_what_nodes_expose() {
-    let mut cluster = Shape::default().processes(BINARY).await.expect("a cluster starts");
+    let cluster = Shape::default().processes(BINARY).await.expect("a cluster starts");
     let client = cluster.client(0);
     client.store("k", "v").await;
     client.get("/data/k").await;
@@ -49,7 +49,7 @@ async fn the_page_of_metrics_lists_exactly_what_nodes_expose() {
 
 #[tokio::test]
 async fn every_metric_has_a_help_text_and_a_name_with_its_unit() {
-    let mut cluster = Shape::default().processes(BINARY).await.expect("a cluster starts");
+    let cluster = Shape::default().processes(BINARY).await.expect("a cluster starts");
     for client in [cluster.client(0), cluster.auxiliaries()[0].client()] {
         let page = MetricsPage::parse(client.get("/metrics").await.text());
         for (name, family) in &page.families {

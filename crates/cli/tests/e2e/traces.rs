@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use annulus_bench::lru_reference::{Capacity, simulate};
 use annulus_bench::{Report, trace};
-use annulus_testkit::{InProcess, MetricsPage, Shape};
+use annulus_testkit::{Cluster, MetricsPage, Shape};
 
-use crate::support::bench;
+use crate::support::{BINARY, bench};
 
 const AUXILIARIES: usize = 3;
-/// Bytes that an entry takes beside its key and value, as the store counts them.
+/// Memory of each auxiliary for the trace of large objects: room for one of the largest, and not for all.
+const CDN_MIB: u64 = 16;
+/// How far from an exact LRU a hit ratio may be.
 const TOLERANCE: f64 = 0.005;
 
 /// A trace, or as much of it as is replayed.
@@ -37,9 +39,9 @@ impl Trace {
         simulate(self.requests.iter().map(|(key, size)| (key, *size)), capacity).hit_ratio()
     }
 
-    async fn replay(&self, cluster: &InProcess) -> Report {
+    async fn replay(&self, url: &str) -> Report {
         let flags = format!("--trace {} --limit {} --connections 1", self.path.display(), self.limit);
-        let report = bench(&cluster.url(0), &flags).await;
+        let report = bench(url, &flags).await;
         assert_eq!(report.totals.errors, 0, "{}", report.render_table());
         report
     }
@@ -47,7 +49,7 @@ impl Trace {
     /// With room for everything, what misses is what was never seen before.
     async fn hits_all_but_the_first_of_each_key(&self) {
         let cluster = shape().memory("256Mi").in_process().await.expect("a cluster starts");
-        let counts = self.replay(&cluster).await.trace.expect("a replay");
+        let counts = self.replay(&cluster.url(0)).await.trace.expect("a replay");
         let (requests, distinct) = (self.requests.len() as u64, self.distinct() as u64);
         println!("{}: {requests} requests, {distinct} keys, {} misses", self.path.display(), counts.misses);
         assert_eq!((counts.requests, counts.misses, counts.hits), (requests, distinct, requests - distinct));
@@ -57,9 +59,22 @@ impl Trace {
     async fn with_a_quarter_of_the_keys_it_is_as_good_as_an_exact_lru(&self) {
         let each = self.distinct() / 4 / AUXILIARIES;
         let cluster = shape().memory("256Mi").cache_size(each).in_process().await.expect("a cluster starts");
-        let report = self.replay(&cluster).await;
+        let report = self.replay(&cluster.url(0)).await;
         let reference = self.lru(Capacity::Items(each * AUXILIARIES));
         self.assert_close(&report, reference, &format!("{} items", each * AUXILIARIES));
+    }
+
+    /// With a bound in bytes it is as good as one exact LRU of as many entries as fit, for all are of one size.
+    async fn with_little_memory_it_is_as_good_as_an_exact_lru(&self) {
+        let cluster = shape().memory("1Mi").in_process().await.expect("a cluster starts");
+        let report = self.replay(&cluster.url(0)).await;
+        let mut items = 0;
+        for auxiliary in 0..AUXILIARIES {
+            let page = MetricsPage::parse(cluster.auxiliary(auxiliary).get("/metrics").await.text());
+            assert!(page.value("annulus_cache_evictions_total{reason=\"bytes\"}") > 0.0);
+            items += page.value("annulus_cache_items") as usize;
+        }
+        self.assert_close(&report, self.lru(Capacity::Items(items)), &format!("{items} items in 3 MiB"));
     }
 
     fn assert_close(&self, report: &Report, reference: f64, room: &str) {
@@ -140,6 +155,7 @@ async fn the_shop_trace_is_served_as_by_an_exact_lru() {
 async fn the_start_of_the_database_trace_is_served_as_by_an_exact_lru() {
     let Some(trace) = recorded("orm-busy.txt.gz", 100_000) else { return };
     trace.with_a_quarter_of_the_keys_it_is_as_good_as_an_exact_lru().await;
+    trace.with_little_memory_it_is_as_good_as_an_exact_lru().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,12 +167,13 @@ async fn the_whole_database_trace_keeps_both_promises() {
     trace.with_a_quarter_of_the_keys_it_is_as_good_as_an_exact_lru().await;
 }
 
-/// Large objects through little memory: nothing fails, and the bound holds at every look.
+/// Large objects through little memory: nothing fails, and the bounds hold at every look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_web_trace_of_large_objects_stays_within_its_memory() {
-    let Some(trace) = recorded("cdn.txt.gz", 8_000) else { return };
-    let shape = shape().memory("16Mi").set("limits.max_value_bytes", "8Mi");
-    let cluster = shape.in_process().await.expect("a cluster starts");
+    let Some(trace) = recorded("cdn.txt.gz", 20_000) else { return };
+    let shape = shape().memory(&format!("{CDN_MIB}Mi")).set("limits.max_value_bytes", "8Mi");
+    let cluster = shape.processes(BINARY).await.expect("a cluster starts");
+    let url = cluster.url(0);
     let watch = async {
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
         loop {
@@ -165,21 +182,31 @@ async fn the_web_trace_of_large_objects_stays_within_its_memory() {
         }
     };
     let report = tokio::select! {
-        report = trace.replay(&cluster) => report,
+        report = trace.replay(&url) => report,
         () = watch => unreachable!("the watch goes on for ever"),
     };
     let evicted = assert_bounded(&cluster).await;
     println!("cdn: hit ratio {:?}, {evicted} evicted", report.totals.hit_ratio);
     assert!(evicted > 0.0, "the trace is larger than the memory");
+    let master = cluster.masters()[0].usage().peak_rss_bytes >> 20;
+    println!("cdn: the master's resident memory at its peak: {master} MiB");
+    for auxiliary in cluster.auxiliaries() {
+        let peak = auxiliary.usage().peak_rss_bytes >> 20;
+        let bound = CDN_MIB * 13 / 10 + 64;
+        println!(
+            "cdn: an auxiliary's resident memory at its peak: {peak} MiB, {CDN_MIB} of them for entries"
+        );
+        assert!(peak < bound, "{peak} of {bound} MiB");
+    }
 }
 
 /// Checks each auxiliary's bytes against its bound; returns how many entries were evicted in all.
-async fn assert_bounded(cluster: &InProcess) -> f64 {
+async fn assert_bounded(cluster: &Cluster) -> f64 {
     let mut evicted = 0.0;
-    for auxiliary in 0..AUXILIARIES {
-        let page = MetricsPage::parse(cluster.auxiliary(auxiliary).get("/metrics").await.text());
+    for auxiliary in cluster.auxiliaries() {
+        let page = MetricsPage::parse(auxiliary.client().get("/metrics").await.text());
         let (bytes, bound) = (page.value("annulus_cache_bytes"), page.value("annulus_cache_max_bytes"));
-        assert!(bytes <= bound, "{bytes} of {bound} bytes");
+        assert!(bytes <= bound && bound <= (CDN_MIB << 20) as f64, "{bytes} of {bound} bytes");
         evicted += page.sum("annulus_cache_evictions_total");
     }
     evicted
