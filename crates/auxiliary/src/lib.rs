@@ -51,6 +51,7 @@ pub struct Auxiliary {
 /// What handlers and tasks of one node share.
 pub(crate) struct Node {
     name: String,
+    zone: Option<String>,
     started_ms: u64,
     clock: Arc<dyn Clock>,
     copies: Copies,
@@ -86,6 +87,7 @@ impl Auxiliary {
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
         let node = Arc::new(Node {
             name,
+            zone: own.zone.clone(),
             started_ms: clock.now_ms(),
             copies: Copies::new(store, Arc::clone(&clock)),
             metrics: Metrics::new(&registry)?,
@@ -157,6 +159,7 @@ impl admin::Node for Node {
             status: "ok".to_owned(),
             role: "auxiliary".to_owned(),
             name: self.name.clone(),
+            zone: self.zone.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: (self.clock.now_ms() - self.started_ms) / 1000,
             nodes: None,

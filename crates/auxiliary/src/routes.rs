@@ -7,18 +7,21 @@ use annulus_protocol::hop::CopyState;
 use annulus_protocol::{Key, Problem};
 use annulus_service::ApiError;
 use annulus_service::body::Share;
-use annulus_service::metrics::Outcome;
+use annulus_service::metrics::{OperationMetrics, Outcome};
+use annulus_service::telemetry::{TRACEPARENT, TraceContext};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::Uri;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Uri};
 
 use crate::Node;
 use crate::copies::Incoming;
 use crate::wire::{self, WriteHeaders};
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long an answer waits for its share of the bytes under way.
 const SHARE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -37,14 +40,34 @@ fn key_of(uri: &Uri) -> Result<Key, Problem> {
     Ok(Key::from_path_segment(segment)?)
 }
 
-async fn read(State(node): State<Arc<Node>>, uri: Uri) -> Response {
-    let started_us = node.clock.now_us();
-    let (outcome, response) = match read_copy(&node, &uri).await {
-        Ok(answer) => answer,
-        Err(problem) => (Outcome::from(problem.code), ApiError(problem).into_response()),
-    };
-    node.metrics.get.observe(outcome, node.clock.now_us() - started_us);
-    response
+impl Node {
+    /// Runs one operation: its metrics, its trace, and the one place where its error becomes an answer.
+    async fn serve(
+        &self,
+        operation: &OperationMetrics,
+        trace: Option<&HeaderValue>,
+        work: impl Future<Output = Result<(Outcome, Response), Problem>>,
+    ) -> Response {
+        let started_us = self.clock.now_us();
+        let (outcome, mut response) = match work.await {
+            Ok(answer) => answer,
+            Err(problem) => (Outcome::from(problem.code), ApiError(problem).into_response()),
+        };
+        let micros = self.clock.now_us() - started_us;
+        operation.observe(outcome, micros);
+        if let Some(trace) = trace.and_then(|header| TraceContext::parse(header.as_bytes())) {
+            let id = trace.request_id();
+            tracing::debug!(request_id = %id, outcome = outcome.as_str(), micros, "answered");
+            if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
+        }
+        response
+    }
+}
+
+async fn read(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
+    node.serve(&node.metrics.get, headers.get(TRACEPARENT), read_copy(&node, &uri)).await
 }
 
 async fn read_copy(node: &Node, uri: &Uri) -> Result<(Outcome, Response), Problem> {
@@ -60,15 +83,10 @@ async fn read_copy(node: &Node, uri: &Uri) -> Result<(Outcome, Response), Proble
 }
 
 async fn write(State(node): State<Arc<Node>>, request: Request) -> Response {
-    let started_us = node.clock.now_us();
     let deletes = request.method() == http::Method::DELETE;
-    let (outcome, response) = match write_copy(&node, request, deletes).await {
-        Ok(answer) => answer,
-        Err(problem) => (Outcome::from(problem.code), ApiError(problem).into_response()),
-    };
+    let trace = request.headers().get(TRACEPARENT).cloned();
     let operation = if deletes { &node.metrics.delete } else { &node.metrics.put };
-    operation.observe(outcome, node.clock.now_us() - started_us);
-    response
+    node.serve(operation, trace.as_ref(), write_copy(&node, request, deletes)).await
 }
 
 async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Outcome, Response), Problem> {
@@ -92,7 +110,7 @@ async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Out
 
 async fn read_body(
     node: &Node,
-    headers: &http::HeaderMap,
+    headers: &HeaderMap,
     body: Body,
     deletes: bool,
 ) -> Result<(bytes::Bytes, Share), Problem> {
@@ -100,16 +118,14 @@ async fn read_body(
     node.bodies.read(headers, body, limit).await
 }
 
-async fn promise(State(node): State<Arc<Node>>, request: Request) -> Response {
-    let started_us = node.clock.now_us();
-    let promised = key_of(request.uri()).and_then(|key| Ok((key, wire::version(request.headers())?)));
-    let (outcome, response) = match promised {
-        Err(problem) => (Outcome::Rejected, ApiError(problem).into_response()),
-        Ok((key, ballot)) => match node.copies.promise(&key, ballot) {
-            Ok(state) => (Outcome::Ok, wire::state_response(state, Share::default())),
-            Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
-        },
-    };
-    node.metrics.promise.observe(outcome, node.clock.now_us() - started_us);
-    response
+async fn promise(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
+    let work = async { promise_copy(&node, &uri, &headers) };
+    node.serve(&node.metrics.promise, headers.get(TRACEPARENT), work).await
+}
+
+fn promise_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
+    Ok(match node.copies.promise(&key_of(uri)?, wire::version(headers)?) {
+        Ok(state) => (Outcome::Ok, wire::state_response(state, Share::default())),
+        Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
+    })
 }

@@ -1,8 +1,9 @@
 //! Copies as HTTP: headers in, headers out.
 
 use annulus_protocol::hop::{
-    AGE_MS_HEADER, CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MISS_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER,
-    PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken, VERSION_HEADER,
+    AGE_MS_HEADER, CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MISS_HEADER, PREVIOUS_HEADER,
+    PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken,
+    VERSION_HEADER,
 };
 use annulus_protocol::value::{OCTET_STREAM, check_content_type};
 use annulus_protocol::{ErrorCode, Problem, Version};

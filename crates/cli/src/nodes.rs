@@ -69,8 +69,11 @@ pub(crate) async fn health(args: &HealthArgs) -> Result<ExitCode> {
 }
 
 fn describe(health: &Health) -> String {
-    let Health { status, role, name, version, uptime_seconds, nodes, store } = health;
+    let Health { status, role, name, zone, version, uptime_seconds, nodes, store } = health;
     let mut text = format!("{status}: {role} {name}, version {version}, up {uptime_seconds} s");
+    if let Some(zone) = zone {
+        let _ = write!(text, "; zone {zone}");
+    }
     if let Some(nodes) = nodes {
         let (up, suspect, down) = (nodes.up, nodes.suspect, nodes.down);
         let _ = write!(text, "; auxiliaries: {up} up, {suspect} suspect, {down} down");

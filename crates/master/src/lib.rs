@@ -96,8 +96,7 @@ impl Master {
         let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
         let bodies =
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
-        let addresses = view.nodes().iter().map(|node| node.address.clone());
-        let hop = HttpHop::new(net, addresses, bodies.clone(), settings.limits.max_value_bytes);
+        let hop = HttpHop::new(net, &view, bodies.clone(), settings.limits.max_value_bytes, &registry)?;
         let ring = view.ring(cluster.virtual_nodes)?;
         let metrics = Metrics::new(&registry, ring.fingerprint())?;
         let coordinator = Coordinator {
@@ -166,6 +165,7 @@ impl admin::Node for Node {
             status: if away > spare { "degraded" } else { "ok" }.to_owned(),
             role: "master".to_owned(),
             name: self.name.clone(),
+            zone: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: (self.clock.now_ms() - self.started_ms) / 1000,
             nodes: Some(NodeCounts {
@@ -179,5 +179,15 @@ impl admin::Node for Node {
 
     fn refresh_metrics(&self) {
         self.metrics.set_census(self.coordinator.fleet.census());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annulus_service::config::Settings;
+
+    #[test]
+    fn the_documented_default_of_virtual_nodes_is_the_rings() {
+        assert_eq!(Settings::default().cluster.virtual_nodes, annulus_ring::DEFAULT_VIRTUAL_NODES);
     }
 }

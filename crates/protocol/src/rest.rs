@@ -232,6 +232,9 @@ pub struct Health {
     pub role: String,
     /// The node's name.
     pub name: String,
+    /// The zone that the node was told it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// The version of the program.
     pub version: String,
     /// Seconds since the start.

@@ -133,7 +133,10 @@ impl Run {
             assert!(value.content.is_some_and(|content| content.len() > 400));
             return;
         }
-        assert_eq!(ageless(got), self.reference.put(key, hash(key), value, condition, self.now, evicted as usize));
+        assert_eq!(
+            ageless(got),
+            self.reference.put(key, hash(key), value, condition, self.now, evicted as usize)
+        );
     }
 
     fn check(&self) {

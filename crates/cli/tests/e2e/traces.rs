@@ -159,7 +159,6 @@ async fn the_start_of_the_database_trace_is_served_as_by_an_exact_lru() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a million requests twice take minutes; run it by hand, in release"]
 async fn the_whole_database_trace_keeps_both_promises() {
     let Some(trace) = recorded("orm-busy.txt.gz", usize::MAX >> 1) else { return };
     assert_eq!((trace.requests.len(), trace.distinct()), (1_000_000, 44_178));

@@ -123,8 +123,8 @@ impl Coordinator {
         if newest.and_then(live_version) != current {
             return Ok(Accept::Refused);
         }
-        let promised = Preference::new(promises.answers.iter().map(|(node, _)| *node));
-        self.accept(key, change, ballot, promised, context).await
+        let keepers = Preference::new(promises.answers.iter().map(|(node, _)| *node));
+        self.accept(key, change, ballot, keepers, context).await
     }
 
     /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile
@@ -134,12 +134,12 @@ impl Coordinator {
         key: &Key,
         change: &Change,
         version: Version,
-        promised: Preference,
+        keepers: Preference,
         context: &Context,
     ) -> Result<Accept, Problem> {
         let write = CopyWrite { condition: Condition::Promised, ..plain(version, change) };
         let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let rules = self.rules(promised, self.quorum.replicas);
+        let rules = self.rules(keepers, self.quorum.replicas);
         let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
         if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
             self.learn(refusal)?;

@@ -72,7 +72,8 @@ struct Tally {
 
 impl Tally {
     fn new(gathered: &Gathered<Said>) -> Self {
-        let count = |wanted: fn(&Said) -> bool| gathered.answers.iter().filter(|(_, said)| wanted(said)).count();
+        let count =
+            |wanted: fn(&Said) -> bool| gathered.answers.iter().filter(|(_, said)| wanted(said)).count();
         Self {
             took: count(|said| matches!(said, Said::Took(_))),
             since: count(|said| matches!(said, Said::NewerSince(_))),
@@ -124,7 +125,9 @@ impl Coordinator {
                     return Err(Self::too_few_answer(0, self.quorum.replicas));
                 }
                 Verdict::Again => self.metrics.refusals.inc(),
-                Verdict::Finish if tally.promised > 0 => return self.finish(key, change, version, context).await,
+                Verdict::Finish if tally.promised > 0 => {
+                    return self.finish(key, change, version, context).await;
+                }
                 Verdict::Finish if gathered.answers.len() < self.quorum.replicas => {
                     return Err(Self::too_few_answer(gathered.answers.len(), self.quorum.replicas));
                 }
@@ -208,11 +211,11 @@ fn said(answer: Result<Taken, Refusal>, began_us: u64, sent_us: u64, received_us
     match answer {
         Ok(taken) => Said::Took(taken),
         Err(Refusal::Newer { version, age_ms: Some(age_ms) }) => {
-            let age_us = age_ms.saturating_mul(1000);
+            let known_us = age_ms.saturating_mul(1000);
             // A swap that came since may rest on what was there before this write, and then this one cannot come between.
-            if sent_us.saturating_sub(age_us + 1000) > began_us && !version.is_swap() {
+            if sent_us.saturating_sub(known_us + 1000) > began_us && !version.is_swap() {
                 Said::NewerSince(version)
-            } else if received_us.saturating_sub(age_us.saturating_sub(1000)) < began_us {
+            } else if received_us.saturating_sub(known_us.saturating_sub(1000)) < began_us {
                 Said::NewerBefore(version)
             } else {
                 Said::NewerSometime(version)

@@ -1,22 +1,27 @@
 //! The hop over HTTP/1.1.
 
+use std::sync::Arc;
+
+use annulus_cluster::{Node, View};
 use annulus_protocol::hop::{
-    AGE_MS_HEADER, CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MISS_HEADER, MissReason, PREVIOUS_HEADER,
-    PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken,
-    VERSION_HEADER,
+    AGE_MS_HEADER, CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MISS_HEADER, MissReason,
+    PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER,
+    Taken, VERSION_HEADER,
 };
 use annulus_protocol::rest::Health;
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
 use annulus_protocol::{Key, Version};
 use annulus_service::body::BodyReader;
-use annulus_service::net::Net;
+use annulus_service::net::{Clock, Net};
 use annulus_service::telemetry::TRACEPARENT;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
+use prometheus::Registry;
 
+use super::metrics::PeerMetrics;
 use super::pool::Pool;
 use super::{Call, Hop, HopError};
 
@@ -34,11 +39,13 @@ pub struct HttpHop<N> {
     peers: Vec<Peer<N>>,
     bodies: BodyReader,
     max_value_bytes: usize,
+    clock: Arc<dyn Clock>,
 }
 
 struct Peer<N> {
     pool: Pool<N>,
     host: HeaderValue,
+    metrics: PeerMetrics,
 }
 
 /// An answer, read whole.
@@ -49,18 +56,26 @@ struct Answer {
 }
 
 impl<N: Net> HttpHop<N> {
-    /// A hop to `addresses` (`host:port`), in the order of the membership view. Answers draw on the budget of `bodies`.
+    /// A hop to the nodes of `view`. Answers draw on the budget of `bodies`.
+    ///
+    /// # Errors
+    /// Where `registry` has the hop's metrics already.
     pub fn new(
         net: &N,
-        addresses: impl IntoIterator<Item = String>,
+        view: &View,
         bodies: BodyReader,
         max_value_bytes: usize,
-    ) -> Self {
-        let peer = |address: String| Peer {
-            host: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("auxiliary")),
-            pool: Pool::new(net.clone(), address),
+        registry: &Registry,
+    ) -> prometheus::Result<Self> {
+        let names = view.nodes().iter().map(|node| node.name.as_str());
+        let metrics = PeerMetrics::for_nodes(registry, names)?;
+        let peer = |(node, metrics): (&Node, PeerMetrics)| Peer {
+            host: HeaderValue::from_str(&node.address).unwrap_or(HeaderValue::from_static("auxiliary")),
+            pool: Pool::new(net.clone(), node.address.clone()),
+            metrics,
         };
-        Self { peers: addresses.into_iter().map(peer).collect(), bodies, max_value_bytes }
+        let peers = view.nodes().iter().zip(metrics).map(peer).collect();
+        Ok(Self { peers, bodies, max_value_bytes, clock: net.clock() })
     }
 
     async fn exchange(
@@ -72,6 +87,7 @@ impl<N: Net> HttpHop<N> {
         let peer = &self.peers[node];
         request.headers_mut().insert(HOST, peer.host.clone());
         request.headers_mut().insert(TRACE, call.trace.header_value());
+        let watch = peer.metrics.watch(&*self.clock);
         let exchange = async {
             let (response, lent) = peer.pool.send(request).await?;
             let (parts, body) = response.into_parts();
@@ -85,7 +101,9 @@ impl<N: Net> HttpHop<N> {
             lent.give_back();
             Ok(Answer { status: parts.status, headers: parts.headers, body: share.attach(body) })
         };
-        tokio::time::timeout(call.timeout, exchange).await.unwrap_or(Err(HopError::TimedOut))
+        let result = tokio::time::timeout(call.timeout, exchange).await.unwrap_or(Err(HopError::TimedOut));
+        watch.end(&result);
+        result
     }
 }
 

@@ -1,6 +1,7 @@
 //! The hop from a master to an auxiliary, as one small trait, so that its transport can be replaced.
 
 pub mod http;
+mod metrics;
 mod pool;
 
 use std::time::Duration;

@@ -39,7 +39,8 @@ const JSON_AROUND_BYTES: usize = 8 * 1024;
         ("If-None-Match" = Option<String>, Header, description = "304 if the entry's ETag is among these"),
         super::openapi::CommonHeaders),
     responses(
-        (status = 200, description = "The entry; raw: its bytes under its own content type", body = annulus_protocol::rest::Entry,
+        (status = 200, description = "The entry as JSON; raw: its bytes under its own content type, which may be JSON too",
+            content((super::openapi::EntryOrJson = "application/json"), (super::openapi::Bytes = "*/*")),
             headers(("ETag" = String, description = "The version, quoted"),
                     ("Cache-Control" = String, description = "max-age from the TTL, no-cache where there is none"),
                     ("Age" = Option<u64>, description = "Seconds since it was written, where it has a TTL"))),

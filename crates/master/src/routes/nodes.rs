@@ -77,9 +77,9 @@ impl Node {
 }
 
 macro_rules! not_yet {
-    ($($(#[doc = $doc:literal])+ $name:ident, $method:ident, $path:literal, $detail:literal;)+) => {$(
+    ($($(#[doc = $doc:literal])+ $name:ident, $method:ident, $path:literal $(($($params:tt)*))?, $detail:literal;)+) => {$(
         $(#[doc = $doc])+
-        #[utoipa::path($method, path = $path, tag = "nodes",
+        #[utoipa::path($method, path = $path, tag = "nodes", $(params($($params)*),)?
             responses((status = 501, description = "Not delivered yet", body = Problem, content_type = "application/problem+json")))]
         pub(super) async fn $name() -> Response {
             ApiError::new(ErrorCode::NotImplemented, $detail).into_response()
@@ -91,7 +91,7 @@ not_yet! {
     /// Register a node (not delivered yet)
     not_yet_register, post, "/nodes", "nodes cannot be registered yet: list them in cluster.auxiliaries and restart the masters";
     /// Remove a node (not delivered yet)
-    not_yet_remove, delete, "/nodes/{id}", "nodes cannot be removed yet: take them out of cluster.auxiliaries and restart the masters";
+    not_yet_remove, delete, "/nodes/{id}" (("id" = String, Path, description = "The node's name", min_length = 1)), "nodes cannot be removed yet: take them out of cluster.auxiliaries and restart the masters";
     /// Write a snapshot on every node (not delivered yet)
     not_yet_backup, post, "/backup", "snapshots are not written yet";
     /// Load the snapshots (not delivered yet)

@@ -19,7 +19,7 @@ use super::{bulk, data, nodes};
         nodes::not_yet_register, nodes::not_yet_remove, nodes::not_yet_backup, nodes::not_yet_restore,
         nodes::not_yet_rebalance, health, ready, metrics
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, EntryOrJson, Bytes)),
     tags(
         (name = "data", description = "Entries"),
         (name = "nodes", description = "The nodes that hold them"),
@@ -35,6 +35,23 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
 pub(super) async fn page() -> Html<&'static str> {
     Html(include_str!("try.html"))
 }
+
+/// What a read answers as `application/json`.
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "stands in the document only")]
+pub(super) enum EntryOrJson {
+    /// The entry.
+    Entry(annulus_protocol::rest::Entry),
+    /// Raw: the value itself, where that is JSON.
+    Json(serde_json::Value),
+}
+
+/// The value's bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "stands in the document only")]
+pub(super) struct Bytes(Vec<u8>);
 
 /// How many copies a request asks.
 #[derive(ToSchema)]

@@ -31,7 +31,32 @@ content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\
 \"detail\":\"too many connections; try again or raise server.max_connections\",\"code\":\"overloaded\"}";
 
 /// Serves requests until either side closes.
-pub(super) async fn serve<I>(io: I, app: Router, activity: &Arc<Activity>, closing: &AtomicBool)
+///
+/// The first header is gathered in a buffer of its own size before hyper, whose buffers take some 40 KiB, gets the
+/// connection: clients that connect and send nothing, or half a header, cost next to nothing.
+pub(super) async fn serve<I>(mut io: I, app: Router, activity: &Arc<Activity>, closing: &AtomicBool)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let head = read_head(&mut io).await;
+    Box::pin(serve_http(io, head, app, activity, closing)).await;
+}
+
+/// Reads to the end of the first header, or as far as it goes.
+async fn read_head<I: AsyncRead + Unpin>(io: &mut I) -> Vec<u8> {
+    let mut head = Vec::with_capacity(256);
+    while head.len() < MAX_BUFFER_BYTES {
+        let seen = head.len().saturating_sub(3);
+        match io.read_buf(&mut head).await {
+            Ok(1..) if !head[seen..].windows(4).any(|end| end == b"\r\n\r\n") => {}
+            // At the end of the stream, or after an error, hyper finds out the same.
+            _ => break,
+        }
+    }
+    head
+}
+
+async fn serve_http<I>(io: I, head: Vec<u8>, app: Router, activity: &Arc<Activity>, closing: &AtomicBool)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -39,13 +64,12 @@ where
         activity.enter(Phase::Handling);
         Answer { inner: app.clone().call(request.map(Body::new)), activity, closing }
     });
-    let io = TokioIo::new(WatchedIo::new(io, Arc::clone(activity)));
+    let io = TokioIo::new(WatchedIo::new(io, head, Arc::clone(activity)));
     let mut connection = http1::Builder::new()
         // The sweep times headers out; hyper's own timer would cost one allocation a request.
         .header_read_timeout(None)
         .half_close(true)
         .max_buf_size(MAX_BUFFER_BYTES)
-        .pipeline_flush(true)
         .serve_connection(io, service);
     if poll_fn(|cx| connection.poll_without_shutdown(cx)).await.is_ok() {
         activity.enter(Phase::Lingering);
@@ -80,7 +104,7 @@ async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
     if io.shutdown().await.is_err() {
         return;
     }
-    let mut sink = [0_u8; 4096];
+    let mut sink = vec![0_u8; 4096];
     while matches!(io.read(&mut sink).await, Ok(n) if n > 0) {}
 }
 

@@ -7,13 +7,14 @@ mod activity;
 mod connection;
 mod watched_io;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use prometheus::process_collector::ProcessCollector;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,9 @@ use activity::Activity;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// The same during shutdown, which somebody is waiting for.
 const SHUTDOWN_SWEEP_INTERVAL: Duration = Duration::from_millis(20);
+/// How many late connections are ended in one go, and the pause before the next.
+const SWEEP_BATCH: usize = 128;
+const SWEEP_PAUSE: Duration = Duration::from_millis(2);
 
 /// A server: an accept loop with limits. Cheap to make, runs once.
 pub struct Server {
@@ -59,6 +63,7 @@ impl Server {
         )?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(refused.clone()))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self { settings, clock, connections, refused })
     }
 
@@ -71,18 +76,18 @@ impl Server {
             closing: AtomicBool::new(false),
             connections: self.connections.clone(),
         });
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let coarse = Arc::new(activity::CoarseClock::new(self.clock.now_ms()));
+        let sweep = tokio::spawn(sweep(
+            Arc::clone(&shared),
+            Arc::clone(&coarse),
+            Arc::clone(&self.clock),
+            self.settings.clone(),
+        ));
         let mut next_id = 0_u64;
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                _ = sweep.tick() => {
-                    coarse.set(self.clock.now_ms());
-                    shared.close_overdue(coarse.now_ms(), &self.settings);
-                }
                 io = listener.accept() => {
                     if shared.open.lock().len() >= self.settings.max_connections {
                         self.refused.inc();
@@ -96,6 +101,7 @@ impl Server {
         }
         drop(listener);
         self.drain(&shared).await;
+        sweep.abort();
     }
 
     async fn drain(&self, shared: &Shared) {
@@ -133,12 +139,10 @@ impl Shared {
         self.connections.inc();
     }
 
-    fn close_overdue(&self, now_ms: u64, settings: &ServerSettings) {
-        for (activity, task) in self.open.lock().values() {
-            if activity.is_overdue(now_ms, settings) {
-                task.abort();
-            }
-        }
+    fn overdue(&self, now_ms: u64, settings: &ServerSettings) -> Vec<AbortHandle> {
+        let open = self.open.lock();
+        let overdue = open.values().filter(|(activity, _)| activity.is_overdue(now_ms, settings));
+        overdue.map(|(_, task)| task.clone()).collect()
     }
 
     /// Closes connections without a request under way, or all of them; returns how many were under way.
@@ -153,6 +157,25 @@ impl Shared {
             }
         }
         busy
+    }
+}
+
+/// Ends connections that are late. Many at once go a few at a time, so that requests of others come between.
+async fn sweep(
+    shared: Arc<Shared>,
+    coarse: Arc<activity::CoarseClock>,
+    clock: Arc<dyn Clock>,
+    settings: ServerSettings,
+) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        coarse.set(clock.now_ms());
+        for some in shared.overdue(coarse.now_ms(), &settings).chunks(SWEEP_BATCH) {
+            some.iter().for_each(AbortHandle::abort);
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
     }
 }
 

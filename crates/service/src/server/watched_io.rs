@@ -12,12 +12,14 @@ use super::activity::{Activity, Phase};
 /// Passes everything on, and moves the [`Activity`] along: first bytes in make a header, a flushed answer makes idle.
 pub(super) struct WatchedIo<T> {
     inner: T,
+    /// What was read before, to be read again first.
+    head: Vec<u8>,
     activity: Arc<Activity>,
 }
 
 impl<T> WatchedIo<T> {
-    pub(super) fn new(inner: T, activity: Arc<Activity>) -> Self {
-        Self { inner, activity }
+    pub(super) fn new(inner: T, head: Vec<u8>, activity: Arc<Activity>) -> Self {
+        Self { inner, head, activity }
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -31,6 +33,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.head.is_empty() {
+            let taken = self.head.len().min(buf.remaining());
+            buf.put_slice(&self.head[..taken]);
+            self.head.drain(..taken);
+            if self.head.is_empty() {
+                self.head = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         if buf.filled().len() > before && self.activity.phase() == Phase::Idle {
