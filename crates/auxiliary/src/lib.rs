@@ -122,15 +122,8 @@ impl Auxiliary {
         let app = self.router();
         let expiry = tokio::spawn(expire(Arc::clone(&self.node)));
         self.readiness.set_ready();
-        let leaving = self.readiness.clone();
-        let token = shutdown.clone();
-        let latch = tokio::spawn(async move {
-            token.cancelled().await;
-            leaving.set_leaving();
-        });
-        self.server.run(listener, app, shutdown).await;
+        self.server.run(listener, app, self.readiness, shutdown).await;
         expiry.abort();
-        latch.abort();
     }
 }
 

@@ -1,22 +1,14 @@
 //! The auxiliaries as this master sees them: who they are, and who answers now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use annulus_cluster::{Census, Change, Condition, Health, HealthSettings, Outcome, Probe, Ticket, View};
 use annulus_protocol::rest::NodeState;
 use annulus_service::config::ClusterSettings;
 use annulus_service::net::Clock;
-use annulus_service::telemetry::{TraceContext, TraceIds};
 use parking_lot::Mutex;
-use tokio_util::task::TaskTracker;
 
-use crate::hop::{Call, HopError};
-
-/// The longest that a health check waits for its answer.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// The longest that the prober sleeps: a failure of a request can make a node due at any time.
-const PROBER_TICK: Duration = Duration::from_millis(100);
+use crate::hop::HopError;
 
 /// The membership view with the health of its nodes. Nodes are known by their index in the view.
 pub struct Fleet {
@@ -95,27 +87,8 @@ impl Fleet {
         }
     }
 
-    fn due(&self) -> Vec<Probe> {
+    /// Whom to check now.
+    pub fn due(&self) -> Vec<Probe> {
         self.health.lock().due(self.clock.now_ms())
-    }
-}
-
-/// Checks the health of the fleet until cancelled from outside: often where a node failed, now and then where it answers.
-pub(crate) async fn probe(fleet: Arc<crate::coordinator::Coordinator>, ids: Arc<TraceIds>) {
-    let probes = TaskTracker::new();
-    let mut ticks = tokio::time::interval(PROBER_TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        for Probe { node, ticket } in fleet.fleet.due() {
-            let coordinator = Arc::clone(&fleet);
-            let call = Call { timeout: PROBE_TIMEOUT, trace: TraceContext::start(&ids) };
-            probes.spawn(async move {
-                match coordinator.hop.health(node, call).await {
-                    Ok(_) => coordinator.fleet.answered(ticket),
-                    Err(error) => coordinator.fleet.failed(ticket, &error),
-                }
-            });
-        }
     }
 }

@@ -8,6 +8,7 @@ pub mod coordinator;
 pub mod fleet;
 pub mod hop;
 mod metrics;
+mod prober;
 mod routes;
 
 use std::sync::Arc;
@@ -142,17 +143,10 @@ impl Master {
     pub async fn run<L: Listener>(self, listener: L, shutdown: CancellationToken) {
         let app = self.router();
         let coordinator = Arc::clone(&self.node.coordinator);
-        let prober = tokio::spawn(fleet::probe(coordinator, Arc::clone(&self.node.trace_ids)));
+        let prober = tokio::spawn(prober::probe(coordinator, Arc::clone(&self.node.trace_ids)));
         self.readiness.set_ready();
-        let readiness = self.readiness.clone();
-        let token = shutdown.clone();
-        let latch = tokio::spawn(async move {
-            token.cancelled().await;
-            readiness.set_leaving();
-        });
-        self.server.run(listener, app, shutdown).await;
+        self.server.run(listener, app, self.readiness, shutdown).await;
         prober.abort();
-        latch.abort();
     }
 }
 

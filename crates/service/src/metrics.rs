@@ -6,7 +6,7 @@ use annulus_protocol::ErrorCode;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 /// Upper bounds of the latency buckets, in seconds: 50 µs to 2 s, the longest deadline.
-const LATENCY_BUCKETS: &[f64] =
+pub const LATENCY_BUCKETS: &[f64] =
     &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 
 /// How a request ended.

@@ -6,16 +6,17 @@
 //! reads anything older afterwards. These are the rules of ABD registers (Attiya, Bar-Noy and Dolev, "Sharing Memory
 //! Robustly in Message-Passing Systems", 1995) with versions from a hybrid clock in place of their first phase.
 
+mod change;
 mod conditional;
 mod gather;
 pub mod race;
 mod read;
+mod swap;
 mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_protocol::hop::CopyWrite;
 use annulus_protocol::{ErrorCode, HybridClock, Key, Problem, Version};
 use annulus_ring::Ring;
 use annulus_service::config::Consistency;
@@ -25,10 +26,10 @@ use annulus_service::telemetry::TraceContext;
 use crate::fleet::Fleet;
 use crate::hop::{Call, Hop};
 use crate::metrics::CopyMetrics;
+pub use change::{Change, Written};
 pub use conditional::Outcome;
 use gather::Rules;
 use race::{MAX_PREFERENCE, Preference};
-pub use write::{Change, Written};
 
 /// How often a request starts over because others write the same key, or because its clock is behind.
 const MAX_ATTEMPTS: usize = 16;
@@ -139,17 +140,6 @@ impl Coordinator {
 
     fn contended() -> Problem {
         Problem::new(ErrorCode::Unavailable, "other requests kept changing the key; try again")
-    }
-}
-
-/// A write that makes no condition.
-fn plain(version: Version, change: &Change) -> CopyWrite {
-    CopyWrite {
-        version,
-        value: change.value.clone(),
-        ttl_left_ms: change.ttl_left_ms,
-        flags: change.flags,
-        condition: annulus_protocol::hop::Condition::Always,
     }
 }
 

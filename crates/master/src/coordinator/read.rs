@@ -5,9 +5,9 @@ use annulus_protocol::value::Content;
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
-use super::conditional::live_version;
 use super::gather::{Rules, Weight, all_or_nothing, gather};
 use super::race::Preference;
+use super::swap::live_version;
 use super::{Change, Context, Coordinator, MAX_ATTEMPTS};
 
 /// How often a read waits for a conditional write to end before it ends it itself.
@@ -43,10 +43,10 @@ impl Coordinator {
             let ask = |node| self.hop.get(node, key, self.call(context));
             let rules = Rules { at_least, ..self.rules(preference, need) };
             let gathered = gather(&self.fleet, rules, ask, |_| Weight::Counts).await;
-            if gathered.answers.len() < at_least {
+            let newest = newest(gathered.answers.iter().map(|(_, state)| state));
+            let Some(newest) = newest.filter(|_| gathered.answers.len() >= at_least) else {
                 return Err(Self::too_few_answer(gathered.answers.len(), at_least));
-            }
-            let newest = newest(&gathered.answers);
+            };
             // Where every owner has to have a write, one that is away leaves nobody to repair.
             let degraded = !gathered.complete && self.quorum.preference == self.quorum.replicas;
             if context.consistency == Consistency::One || degraded || !is_repairable(newest) {
@@ -69,7 +69,7 @@ impl Coordinator {
         let (value, ttl_left_ms, flags) = contents(newest);
         let change = Change { value, ttl_left_ms, flags };
         let version = self.next_version().as_swap();
-        self.promise_and_swap(key, &change, version, live_version(newest), context).await?;
+        self.swap(key, &change, version, live_version(newest), context).await?;
         Ok(())
     }
 
@@ -126,13 +126,9 @@ impl Coordinator {
 }
 
 /// The newest of some answers; a value before a floor that only says the same version was forgotten.
-fn newest(answers: &[(usize, CopyState)]) -> &CopyState {
+pub(super) fn newest<'a>(answers: impl Iterator<Item = &'a CopyState>) -> Option<&'a CopyState> {
     let rank = |state: &CopyState| (state.version(), matches!(state, CopyState::Value(_)));
-    answers
-        .iter()
-        .map(|(_, state)| state)
-        .max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| bytes(a).cmp(bytes(b))))
-        .expect("a complete race has an answer")
+    answers.max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| bytes(a).cmp(bytes(b))))
 }
 
 /// Breaks the tie of two values under one version, which only two masters with one number could make.
@@ -179,10 +175,11 @@ mod tests {
 
     #[test]
     fn the_newest_version_wins_and_a_value_beats_its_own_floor() {
-        assert_eq!(*newest(&[(0, value(1)), (1, value(2))]), value(2));
-        assert_eq!(*newest(&[(0, miss(3, true)), (1, value(2))]), miss(3, true));
-        assert_eq!(*newest(&[(0, miss(2, false)), (1, value(2))]), value(2));
-        assert_eq!(*newest(&[(0, miss(3, false)), (1, value(2))]), miss(3, false));
+        let of = |states: [CopyState; 2]| newest(states.iter()).cloned();
+        assert_eq!(of([value(1), value(2)]), Some(value(2)));
+        assert_eq!(of([miss(3, true), value(2)]), Some(miss(3, true)));
+        assert_eq!(of([value(2), miss(2, false)]), Some(value(2)));
+        assert_eq!(of([miss(3, false), value(2)]), Some(miss(3, false)));
     }
 
     #[test]

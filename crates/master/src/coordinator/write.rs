@@ -6,32 +6,12 @@
 //! [`Tally`] decides that from what the copies say.
 
 use annulus_protocol::hop::{Refusal, Taken};
-use annulus_protocol::value::Content;
 use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
-use super::conditional::Accept;
+use super::change::{Change, Written, plain, replaced_live};
 use super::gather::{Gathered, Weight, gather};
-use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum, plain};
-
-/// What a write makes of a key.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The value; `None` deletes.
-    pub value: Option<Content>,
-    /// Milliseconds to live from now; `None` for no expiry.
-    pub ttl_left_ms: Option<u64>,
-    /// The memcached client's flags.
-    pub flags: u32,
-}
-
-/// A write that is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// The version it made.
-    pub version: Version,
-    /// Whether it replaced a live entry, as far as the copies that took it knew.
-    pub replaced: bool,
-}
+use super::swap::Swap;
+use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum};
 
 /// What one copy says to a write, seen from when the write began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +151,9 @@ impl Coordinator {
     ) -> Result<Written, Problem> {
         let current = change.value.is_some().then_some(version);
         let above = self.next_version().as_swap();
-        match self.promise_and_swap(key, change, above, current, context).await? {
+        match self.swap(key, change, above, current, context).await? {
             // Deletes have no version to be recognised by: another may have come between.
-            Accept::Written(written) if current.is_some() => Ok(written),
+            Swap::Written(written) if current.is_some() => Ok(written),
             _ => Err(Self::outcome_unknown()),
         }
     }
@@ -235,23 +215,9 @@ fn too_large() -> Problem {
     )
 }
 
-/// Whether the newest of what the copies replaced was a live entry.
-pub(super) fn replaced_live(taken: impl Iterator<Item = Taken>) -> bool {
-    taken.max_by_key(|taken| taken.previous).is_some_and(|taken| taken.was_live)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_replaced_is_what_the_newest_copy_says() {
-        let live = |v| Taken { previous: Some(Version(v)), was_live: true };
-        let tombstone = |v| Taken { previous: Some(Version(v)), was_live: false };
-        assert!(replaced_live([live(1), Taken::default()].into_iter()));
-        assert!(!replaced_live([live(1), tombstone(2)].into_iter()));
-        assert!(!replaced_live([Taken::default()].into_iter()));
-    }
 
     fn verdict(took: usize, since: usize, before: usize, open: usize) -> Verdict {
         Tally { took, since, before, promised: 0, open }.verdict(&Quorum::new(2, 3))

@@ -1,14 +1,10 @@
 //! The metrics of the hop, by auxiliary.
 
-use annulus_service::metrics::counters;
+use annulus_service::metrics::{LATENCY_BUCKETS, counters};
 use annulus_service::net::Clock;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
 
 use super::HopError;
-
-/// Upper bounds of the latency buckets, in seconds: 50 µs to 2 s, the longest deadline.
-const LATENCY_BUCKETS: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 
 /// How a call ended, as label values; the last one for calls that were given up because others had answered.
 const OUTCOMES: [&str; 7] = ["ok", "connect", "timeout", "broken", "busy", "unexpected", "abandoned"];

@@ -18,6 +18,7 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Readiness;
 use crate::config::ServerSettings;
 use crate::net::{Clock, Listener};
 use activity::Activity;
@@ -69,8 +70,15 @@ impl Server {
 
     /// Serves `app` on `listener` until `shutdown`, then lets requests under way finish for at most the grace time.
     ///
-    /// At the connection limit a new connection is answered 503 and closed at once.
-    pub async fn run<L: Listener>(self, mut listener: L, app: Router, shutdown: CancellationToken) {
+    /// At the connection limit a new connection is answered 503 and closed at once. `readiness` is withdrawn with the
+    /// shutdown.
+    pub async fn run<L: Listener>(
+        self,
+        mut listener: L,
+        app: Router,
+        readiness: Readiness,
+        shutdown: CancellationToken,
+    ) {
         let shared = Arc::new(Shared {
             open: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -99,6 +107,7 @@ impl Server {
                 }
             }
         }
+        readiness.set_leaving();
         drop(listener);
         self.drain(&shared).await;
         sweep.abort();

@@ -1,0 +1,123 @@
+//! Swaps: writes that rest on what is there, in one step on one copy and in two phases on several.
+//!
+//! With more than one copy no single node can say what the current version is, so a swap takes two phases, as in CASPaxos
+//! (Rystsov, 2018): first the copies promise to refuse whatever is below the new version and say what they hold, then they
+//! take it if they still keep the promise.
+
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite};
+use annulus_protocol::{Key, Problem, Version};
+
+use super::change::{Change, Written, plain, replaced_live};
+use super::gather::{all_or_nothing, gather};
+use super::race::Preference;
+use super::read::newest;
+use super::{Context, Coordinator};
+
+/// How one attempt at a swap ended.
+pub(super) enum Swap {
+    Written(Written),
+    /// What is there is not what it rests on, or it was too old: nothing happened.
+    Refused,
+    /// Not all that should took it: only a look at the copies can tell.
+    Unclear,
+}
+
+impl Coordinator {
+    /// Writes `change` as `version` if `current` is the version of the live entry, or `None` and there is none.
+    pub(super) async fn swap(
+        &self,
+        key: &Key,
+        change: &Change,
+        version: Version,
+        current: Option<Version>,
+        context: &Context,
+    ) -> Result<Swap, Problem> {
+        if self.quorum.preference == 1 {
+            self.swap_only_copy(key, change, version, current, context).await
+        } else {
+            self.promise_and_swap(key, change, version, current, context).await
+        }
+    }
+
+    async fn swap_only_copy(
+        &self,
+        key: &Key,
+        change: &Change,
+        version: Version,
+        current: Option<Version>,
+        context: &Context,
+    ) -> Result<Swap, Problem> {
+        let mut write = plain(version, change);
+        write.condition = current.map_or(Condition::Absent, Condition::VersionIs);
+        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let gathered = gather(&self.fleet, self.rules(self.preference(key), 1), ask, all_or_nothing).await;
+        match gathered.answers.first() {
+            None => Err(Self::too_few_answer(0, 1)),
+            Some((_, Ok(taken))) => Ok(Swap::Written(Written { version, replaced: taken.was_live })),
+            Some((_, Err(refusal))) => {
+                self.learn(*refusal)?;
+                Ok(Swap::Refused)
+            }
+        }
+    }
+
+    async fn promise_and_swap(
+        &self,
+        key: &Key,
+        change: &Change,
+        ballot: Version,
+        current: Option<Version>,
+        context: &Context,
+    ) -> Result<Swap, Problem> {
+        let need = self.quorum.replicas.max(self.quorum.reads);
+        let preference = self.preference(key);
+        let ask = |node| self.hop.promise(node, key, ballot, self.call(context));
+        let promises = gather(&self.fleet, self.rules(preference, need), ask, all_or_nothing).await;
+        if let Some(refusal) = promises.answers.iter().find_map(|(_, answer)| answer.as_ref().err()) {
+            self.learn(*refusal)?;
+            return Ok(Swap::Refused);
+        }
+        if !promises.complete {
+            return Err(Self::too_few_answer(promises.answers.len(), need));
+        }
+        let states = promises.answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        if newest(states).and_then(live_version) != current {
+            return Ok(Swap::Refused);
+        }
+        let keepers = Preference::new(promises.answers.iter().map(|(node, _)| *node));
+        self.accept(key, change, ballot, keepers, context).await
+    }
+
+    /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile
+    /// that the promises did not show.
+    async fn accept(
+        &self,
+        key: &Key,
+        change: &Change,
+        version: Version,
+        keepers: Preference,
+        context: &Context,
+    ) -> Result<Swap, Problem> {
+        let write = CopyWrite { condition: Condition::Promised, ..plain(version, change) };
+        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let rules = self.rules(keepers, self.quorum.replicas);
+        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+        if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
+            self.learn(refusal)?;
+            return Ok(Swap::Unclear);
+        }
+        if !gathered.complete {
+            return Ok(Swap::Unclear);
+        }
+        let taken = gathered.answers.iter().filter_map(|(_, answer)| answer.ok());
+        Ok(Swap::Written(Written { version, replaced: replaced_live(taken) }))
+    }
+}
+
+/// The version of the live entry, if there is one.
+pub(super) fn live_version(state: &CopyState) -> Option<Version> {
+    match state {
+        CopyState::Value(stored) => Some(stored.version),
+        CopyState::Miss { .. } => None,
+    }
+}

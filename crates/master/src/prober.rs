@@ -1,0 +1,34 @@
+//! Checks the health of the fleet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_cluster::Probe;
+use annulus_service::telemetry::{TraceContext, TraceIds};
+
+use crate::coordinator::Coordinator;
+use crate::hop::Call;
+
+/// The longest that a health check waits for its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest that the prober sleeps: a failure of a request can make a node due at any time.
+const PROBER_TICK: Duration = Duration::from_millis(100);
+
+/// Checks the health of the fleet until cancelled from outside: often where a node failed, now and then where it answers.
+pub(crate) async fn probe(coordinator: Arc<Coordinator>, ids: Arc<TraceIds>) {
+    let mut ticks = tokio::time::interval(PROBER_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        for Probe { node, ticket } in coordinator.fleet.due() {
+            let coordinator = Arc::clone(&coordinator);
+            let call = Call { timeout: PROBE_TIMEOUT, trace: TraceContext::start(&ids) };
+            tokio::spawn(async move {
+                match coordinator.hop.health(node, call).await {
+                    Ok(_) => coordinator.fleet.answered(ticket),
+                    Err(error) => coordinator.fleet.failed(ticket, &error),
+                }
+            });
+        }
+    }
+}
