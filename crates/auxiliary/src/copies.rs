@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annulus_protocol::hop::{Condition, CopyState, MissReason, Refusal, Taken};
+use annulus_protocol::hop::{Condition, CopyState, MissReason, Refusal, Taken, TakenBefore};
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
 use annulus_protocol::{Key, Version};
 use annulus_service::net::Clock;
@@ -126,7 +126,13 @@ fn condition(condition: Condition) -> store::Condition {
 
 fn refusal(error: PutError) -> Refusal {
     match error {
-        PutError::Refused { version, age_ms } => Refusal::Newer { version: Version(version), age_ms },
+        PutError::Refused { version, taken } => {
+            let taken = match taken {
+                store::Taken::Once => TakenBefore::Yes,
+                store::Taken::NotWithin { ms } => TakenBefore::NotWithin { ms },
+            };
+            Refusal::Newer { version: Version(version), taken }
+        }
         PutError::Promised { ballot } => Refusal::Promised(Version(ballot)),
         PutError::ConditionFailed { version, exists } => {
             Refusal::Condition(exists.then_some(Version(version)))

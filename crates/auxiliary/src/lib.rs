@@ -80,6 +80,7 @@ impl Auxiliary {
             max_entry_bytes: settings.limits.max_value_bytes + 512,
             tombstone_ttl_ms: own.tombstone_ttl.as_millis() as u64,
             promise_ttl_ms: PROMISE_TTL_MS,
+            created_ms: clock.now_ms(),
             ..Options::new(own.memory, seed)
         });
         let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
@@ -161,6 +162,6 @@ impl admin::Node for Node {
     }
 
     fn refresh_metrics(&self) {
-        self.metrics.refresh(&self.copies.stats());
+        self.metrics.refresh(|| self.copies.stats());
     }
 }

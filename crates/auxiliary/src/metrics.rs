@@ -74,16 +74,18 @@ impl Metrics {
     }
 
     /// Brings gauges and the store's own counters up to date.
-    pub(crate) fn refresh(&self, stats: &Stats) {
+    pub(crate) fn refresh(&self, stats: impl FnOnce() -> Stats) {
+        // Taken under the lock: two scrapes at once must not count backwards.
+        let mut exported = self.exported.lock();
+        let stats = stats();
         self.items.set(stats.items as i64);
         self.tombstones.set(stats.tombstones as i64);
         self.bytes.set(stats.bytes as i64);
         self.max_bytes.set(stats.max_bytes as i64);
-        let mut exported = self.exported.lock();
         self.evicted_for_bytes.inc_by(stats.evicted_for_bytes - exported.evicted_for_bytes);
         self.evicted_for_items.inc_by(stats.evicted_for_items - exported.evicted_for_items);
         self.expired.inc_by(stats.expired - exported.expired);
         self.refused.inc_by(stats.refused - exported.refused);
-        *exported = *stats;
+        *exported = stats;
     }
 }

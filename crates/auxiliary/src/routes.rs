@@ -92,7 +92,7 @@ async fn write(State(node): State<Arc<Node>>, request: Request) -> Response {
 async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Outcome, Response), Problem> {
     let (parts, body) = request.into_parts();
     let key = key_of(&parts.uri)?;
-    let write = WriteHeaders::read(&parts.headers)?;
+    let write = WriteHeaders::read(&parts.headers, node.clock.now_ms())?;
     let (bytes, _share) = read_body(node, &parts.headers, body, deletes).await?;
     let incoming = Incoming {
         version: write.version,
@@ -124,7 +124,7 @@ async fn promise(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) ->
 }
 
 fn promise_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
-    Ok(match node.copies.promise(&key_of(uri)?, wire::version(headers)?) {
+    Ok(match node.copies.promise(&key_of(uri)?, wire::version(headers, node.clock.now_ms())?) {
         Ok(state) => (Outcome::Ok, wire::state_response(state, Share::default())),
         Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
     })

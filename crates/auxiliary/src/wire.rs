@@ -1,9 +1,9 @@
 //! Copies as HTTP: headers in, headers out.
 
 use annulus_protocol::hop::{
-    AGE_MS_HEADER, CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MISS_HEADER, PREVIOUS_HEADER,
-    PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken,
-    VERSION_HEADER,
+    CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, PREVIOUS_HEADER,
+    PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER,
+    Taken, TakenBefore, VERSION_HEADER,
 };
 use annulus_protocol::value::{OCTET_STREAM, check_content_type};
 use annulus_protocol::{ErrorCode, Problem, Version};
@@ -14,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-const AGE_MS: HeaderName = HeaderName::from_static(AGE_MS_HEADER);
+const TAKEN: HeaderName = HeaderName::from_static(TAKEN_HEADER);
+const MEMORY_MS: HeaderName = HeaderName::from_static(MEMORY_MS_HEADER);
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 const TTL_LEFT_MS: HeaderName = HeaderName::from_static(TTL_LEFT_MS_HEADER);
 const FLAGS: HeaderName = HeaderName::from_static(FLAGS_HEADER);
@@ -34,7 +35,7 @@ pub(crate) struct WriteHeaders<'a> {
 }
 
 impl<'a> WriteHeaders<'a> {
-    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn read(headers: &'a HeaderMap, now_ms: u64) -> Result<Self, Problem> {
         let content_type = match headers.get(CONTENT_TYPE) {
             None => OCTET_STREAM,
             Some(value) => check_content_type(value.as_bytes()).map_err(bad)?,
@@ -47,7 +48,7 @@ impl<'a> WriteHeaders<'a> {
                 })?,
             };
         Ok(Self {
-            version: version(headers)?,
+            version: version(headers, now_ms)?,
             content_type,
             flags: number(headers, &FLAGS)?.unwrap_or(0),
             ttl_left_ms: number(headers, &TTL_LEFT_MS)?,
@@ -56,10 +57,16 @@ impl<'a> WriteHeaders<'a> {
     }
 }
 
-/// The version that a write or a promise makes: 1 or more.
-pub(crate) fn version(headers: &HeaderMap) -> Result<Version, Problem> {
-    match number(headers, &VERSION)? {
-        Some(version @ 1..) => Ok(Version(version)),
+/// How far a master's clock may be ahead. A version of the far future could never be written over.
+const MAX_AHEAD_MS: u64 = 3_600_000;
+
+/// The version that a write or a promise makes: 1 or more, and of the present.
+pub(crate) fn version(headers: &HeaderMap, now_ms: u64) -> Result<Version, Problem> {
+    match number(headers, &VERSION)?.map(Version) {
+        Some(version) if version.unix_ms() > now_ms + MAX_AHEAD_MS => Err(bad(format!(
+            "{VERSION_HEADER} is more than an hour ahead of this node's clock: check the clocks of both"
+        ))),
+        Some(version) if version > Version::ZERO => Ok(version),
         _ => Err(bad(format!(
             "{VERSION_HEADER} is missing or 0; an auxiliary takes writes of masters, so write through a master"
         ))),
@@ -138,8 +145,14 @@ pub(crate) fn refusal_response(refusal: Refusal) -> Response {
     if let Some(version) = version {
         response.headers_mut().insert(VERSION, version.0.into());
     }
-    if let Refusal::Newer { age_ms: Some(age_ms), .. } = refusal {
-        response.headers_mut().insert(AGE_MS, age_ms.into());
+    match refusal {
+        Refusal::Newer { taken: TakenBefore::Yes, .. } => {
+            response.headers_mut().insert(TAKEN, HeaderValue::from_static("1"));
+        }
+        Refusal::Newer { taken: TakenBefore::NotWithin { ms }, .. } => {
+            response.headers_mut().insert(MEMORY_MS, ms.into());
+        }
+        _ => {}
     }
     if matches!(refusal, Refusal::Promised(_)) {
         response.headers_mut().insert(PROMISED, HeaderValue::from_static("1"));

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::BenchError;
+use crate::durations;
 use crate::parse::{self, Url, ValueSize};
 use crate::payload::STAMP_BYTES;
 
@@ -26,41 +27,46 @@ pub struct Args {
     #[arg(long, short, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: Option<u32>,
     /// How many distinct keys
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with = "trace"
+    )]
     pub keys: u32,
     /// What a key's name starts with; 12 digits follow (16 bytes in all by default)
-    #[arg(long, default_value = "key-")]
+    #[arg(long, default_value = "key-", conflicts_with = "trace")]
     pub key_prefix: String,
     /// How keys are chosen
-    #[arg(long, value_enum, default_value_t = Distribution::Zipf)]
+    #[arg(long, value_enum, default_value_t = Distribution::Zipf, conflicts_with = "trace")]
     pub distribution: Distribution,
     /// Skew of zipf: 0 is uniform, 0.99 the usual benchmark, above 1 extreme
-    #[arg(long, default_value_t = 0.99, value_parser = parse::positive)]
+    #[arg(long, default_value_t = 0.99, value_parser = parse::positive, conflicts_with = "trace")]
     pub zipf_exponent: f64,
     /// Bytes of a written value: 100, 4Ki, or a range such as 100-1000
-    #[arg(long, default_value = "100")]
+    #[arg(long, default_value = "100", conflicts_with = "trace")]
     pub value_size: ValueSize,
     /// Share of requests that read; what neither reads nor deletes writes
-    #[arg(long, default_value_t = 0.9, value_parser = parse::ratio)]
+    #[arg(long, default_value_t = 0.9, value_parser = parse::ratio, conflicts_with = "trace")]
     pub read_ratio: f64,
     /// Share of requests that delete
-    #[arg(long, default_value_t = 0.0, value_parser = parse::ratio)]
+    #[arg(long, default_value_t = 0.0, value_parser = parse::ratio, conflicts_with = "trace")]
     pub delete_ratio: f64,
-    /// Time to live of written values, such as 30s [default: none]
-    #[arg(long, value_parser = parse::ttl)]
-    pub ttl: Option<Duration>,
+    /// How long written values live, such as 60 (seconds), 5m or 12h; 0: for ever [default: for ever]
+    #[arg(long, value_parser = durations::ttl_seconds, allow_hyphen_values = true)]
+    pub ttl: Option<u64>,
     /// Requests a second on a fixed schedule, whatever the answers take (open loop): latency counts from the intended
     /// start, the wait for a free connection included [default: as fast as answers come (closed loop)]
     #[arg(long, value_parser = parse::positive)]
     pub rate: Option<f64>,
     /// How long to measure, after the warm-up [default: 10s; with --requests or --trace: until they are done]
-    #[arg(long, short, value_parser = parse::positive_duration)]
+    #[arg(long, short, value_parser = durations::positive_duration, allow_hyphen_values = true)]
     pub duration: Option<Duration>,
     /// How many requests to measure
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "trace")]
     pub requests: Option<u64>,
     /// Load before measuring, not counted [default: 1s; none with --trace]
-    #[arg(long, value_parser = parse::duration, conflicts_with = "trace")]
+    #[arg(long, value_parser = durations::duration, allow_hyphen_values = true, conflicts_with = "trace")]
     pub warm_up: Option<Duration>,
     /// Store every key once before the run
     #[arg(long, conflicts_with = "trace")]
@@ -77,10 +83,15 @@ pub struct Args {
     #[arg(long)]
     pub verify: bool,
     /// Seed of keys, sizes and operations: the same seed makes the same requests on each connection
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "trace")]
     pub seed: u64,
     /// How long one request may take
-    #[arg(long, default_value = "5s", value_parser = parse::positive_duration)]
+    #[arg(
+        long,
+        default_value = "5s",
+        value_parser = durations::positive_duration,
+        allow_hyphen_values = true
+    )]
     pub timeout: Duration,
     /// Write the report to a file, report.json or report.html; repeat for both
     #[arg(long, short, value_name = "FILE")]
@@ -108,6 +119,11 @@ impl Args {
     pub(crate) fn effective_warm_up(&self) -> Duration {
         let default = if self.trace.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
         self.warm_up.unwrap_or(default)
+    }
+
+    /// The time to live to ask for; 0 is none.
+    pub(crate) fn effective_ttl_s(&self) -> Option<u64> {
+        self.ttl.filter(|seconds| *seconds > 0)
     }
 
     pub(crate) fn url_list(&self) -> String {
@@ -185,9 +201,30 @@ mod tests {
         ] {
             assert!(args(flags).unwrap().check().is_err(), "{flags:?}");
         }
-        for flags in [&["--trace", "x", "--requests", "5"][..], &["--limit", "5"], &["--read-ratio", "2"]] {
+        for flags in
+            [&["--limit", "5"][..], &["--read-ratio", "2"], &["--timeout", "5"], &["--duration", "-5"]]
+        {
             assert!(args(flags).is_err(), "{flags:?}");
         }
+        let ignored = [
+            ["--requests", "5"],
+            ["--keys", "5"],
+            ["--key-prefix", "k"],
+            ["--distribution", "uniform"],
+            ["--zipf-exponent", "1"],
+            ["--value-size", "5"],
+            ["--read-ratio", "1"],
+            ["--delete-ratio", "0"],
+            ["--warm-up", "1s"],
+            ["--seed", "2"],
+        ];
+        for flags in ignored {
+            assert!(
+                args(&flags).is_ok() && args(&[&["--trace", "x"], &flags[..]].concat()).is_err(),
+                "{flags:?}"
+            );
+        }
+        assert!(args(&["--trace", "x", "--rate", "100", "--ttl", "60", "--duration", "1s"]).is_ok());
         assert!(args(&["--verify", "--output", "report.html"]).unwrap().check().is_ok());
     }
 }

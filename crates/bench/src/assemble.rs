@@ -11,20 +11,20 @@ use crate::report::{
     Totals, TraceTotals, Verification,
 };
 use crate::tally::{KEPT_MESSAGES, Tally, latency_histogram, percentile_us};
+use crate::trace::Recording;
 
 /// What a run leaves behind, beside its tallies.
-pub(crate) struct Outcome {
+pub(crate) struct Outcome<'a> {
     pub(crate) started_at_unix_ms: u64,
     pub(crate) interrupted: bool,
     pub(crate) measured_s: f64,
     pub(crate) not_sent: u64,
     pub(crate) lateness_us: Option<Histogram<u64>>,
     pub(crate) series: Vec<Second>,
-    /// Lines and distinct keys of the trace.
-    pub(crate) trace: Option<(u64, u64)>,
+    pub(crate) trace: Option<&'a Recording>,
 }
 
-pub(crate) fn report(args: &Args, tallies: &[&Tally], outcome: Outcome) -> Report {
+pub(crate) fn report(args: &Args, tallies: &[&Tally], outcome: Outcome<'_>) -> Report {
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(|tally| of(tally)).sum::<u64>();
     let errors = errors(tallies, outcome.not_sent);
     let (hits, misses) = (sum(|tally| tally.hits), sum(|tally| tally.misses));
@@ -42,13 +42,20 @@ pub(crate) fn report(args: &Args, tallies: &[&Tally], outcome: Outcome) -> Repor
         written_bytes: sum(|tally| tally.written_bytes),
         reconnects: sum(|tally| tally.reconnects),
     };
-    let trace = outcome.trace.map(|(lines, distinct_keys)| TraceTotals {
-        requests: sum(|tally| tally.operations[Operation::Get as usize].requests),
-        hits,
-        misses,
-        stores: sum(|tally| tally.operations[Operation::Set as usize].requests),
-        distinct_keys,
-        unbounded_hit_ratio: 1.0 - distinct_keys as f64 / lines as f64,
+    let trace = outcome.trace.map(|recording| {
+        let replayed = sum(|tally| tally.operations[Operation::Get as usize].requests);
+        let connections = u64::from(args.effective_connections());
+        TraceTotals {
+            requests: replayed,
+            hits,
+            misses,
+            stores: sum(|tally| tally.operations[Operation::Set as usize].requests),
+            distinct_keys: recording.keys.len() as u64,
+            unbounded_hit_ratio: 1.0 - recording.keys.len() as f64 / recording.requests.len() as f64,
+            // An interrupted run dropped a line a connection at most, and it may have been a key's only one.
+            not_empty_at_start: hits + recording.distinct_keys_in(replayed)
+                > replayed + if outcome.interrupted { connections } else { 0 },
+        }
     });
     let verification = args.verify.then(|| Verification {
         corrupt: count_of(ErrorKind::Corrupt),
@@ -143,7 +150,8 @@ fn summary(operation: &str, requests: u64, histogram: &Histogram<u64>) -> Operat
 fn distribution(histogram: &Histogram<u64>) -> Vec<DistributionPoint> {
     let mut points: Vec<DistributionPoint> = Vec::new();
     for step in histogram.iter_quantiles(5) {
-        let percentile = step.quantile_iterated_to() * 100.0;
+        // Rounded, because sums of halves times 100 end in digits that mean nothing.
+        let percentile = (step.quantile_iterated_to() * 1e11).round() / 1e9;
         let latency_us = step.value_iterated_to().min(histogram.max());
         // The very slowest request has no slower one: its point is drawn at the edge.
         if points.last().is_none_or(|last| last.percentile < percentile) {
@@ -171,7 +179,7 @@ fn configuration(args: &Args) -> Configuration {
         read_ratio: synthetic.then_some(args.read_ratio),
         delete_ratio: synthetic.then_some(args.delete_ratio),
         preload: args.preload,
-        ttl_s: args.ttl.map(|ttl| ttl.as_secs()),
+        ttl_s: args.effective_ttl_s(),
         warm_up_s: args.effective_warm_up().as_secs_f64(),
         duration_s: args.effective_duration().map(|duration| duration.as_secs_f64()),
         requests: args.requests.or(args.limit),

@@ -45,9 +45,9 @@ pub(crate) fn page(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>annulus bench: {rate}/s</title>\n<style>{STYLE}</style>\n</head>\n<body><main>\n\
-         <h1>annulus bench</h1>\n<p class=\"sub\">{load}, {} loop, {} connections to {} · version {} · {}</p>\n",
+         <h1>annulus bench</h1>\n<p class=\"sub\">{load}, {} loop, {} to {} · version {} · {}</p>\n",
         configuration.loop_kind,
-        configuration.connections,
+        table::counted(configuration.connections.into(), "connection"),
         escape(&configuration.urls.join(", ")),
         escape(&report.annulus_version),
         date(report.started_at_unix_ms),
@@ -164,7 +164,7 @@ fn rate(series: &[Second]) -> Chart {
         .map(|second| {
             (
                 second.second as f64 + 0.5,
-                format!("{} errors in second {}", table::count(second.errors), second.second),
+                format!("{} in second {}", table::counted(second.errors, "error"), second.second),
             )
         })
         .collect();

@@ -1,6 +1,7 @@
 //! HTTP/1.1: one keep-alive connection, driven by the task that uses it, so that a request costs no hand-over between
 //! tasks.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -8,12 +9,13 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout_at};
 
@@ -23,8 +25,10 @@ use crate::protocol::{Call, Connection, Effect, ErrorKind, Failure, Options, Rep
 
 /// All but the characters that no server may tell apart from their escapes (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// As much of an error's body as is kept to find its `detail`.
+/// As much of an error's body as is kept to find its `code` and `detail`.
 const KEPT_ERROR_BYTES: usize = 4096;
+
+type Driver = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 pub(crate) struct Http1 {
     link: Link,
@@ -33,8 +37,8 @@ pub(crate) struct Http1 {
 
 /// The connection's IO, and the clock that limits it.
 struct Link {
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
-    ended: bool,
+    /// `None` once it has ended: only its drop tells the sender, which would wait for it for ever.
+    driver: Option<Pin<Box<Driver>>>,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -71,18 +75,21 @@ impl Connection for Http1 {
             body: Vec::new(),
             body_bytes: 0,
         };
-        let link = Link { driver: Box::pin(driver), ended: false, alarm: Box::pin(sleep_until(deadline)) };
+        let link = Link { driver: Some(Box::pin(driver)), alarm: Box::pin(sleep_until(deadline)) };
         Ok(Self { link, exchange })
     }
 
     async fn call(&mut self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
         // A connection closed while idle must show now, before a request is given to it.
         let link = &mut self.link;
-        poll_fn(|context| {
+        let open = poll_fn(|context| {
             link.drive(context);
-            Poll::Ready(())
-        })
-        .await;
+            Poll::Ready(link.driver.is_some())
+        });
+        if !open.await {
+            let detail = "the server closed the connection".to_owned();
+            return Err(Failure { kind: ErrorKind::Closed, detail, effect: Effect::Unsent });
+        }
         let mut exchange = pin!(self.exchange.run(call));
         let answered = poll_fn(|context| {
             // Before the driver, so that it finds the request; after it, because it may have brought the answer.
@@ -111,7 +118,9 @@ impl Connection for Http1 {
 impl Link {
     fn drive(&mut self, context: &mut Context<'_>) {
         // How it ended, the sender learns too.
-        self.ended = self.ended || self.driver.as_mut().poll(context).is_ready();
+        if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+            self.driver = None;
+        }
     }
 
     /// Ready from `deadline` on. The timer is set anew only when it rings too early, once a time-out's length instead
@@ -138,21 +147,26 @@ impl Exchange {
             failed(ErrorKind::Closed, effect)(error)
         })?;
         let status = answer.status();
+        let is_problem = is_problem(answer.headers());
         let read = match (call, status) {
             (Call::Get { .. }, StatusCode::OK) if self.keep_bodies => usize::MAX,
-            (_, StatusCode::OK | StatusCode::NOT_FOUND) => 0,
+            (_, StatusCode::OK) => 0,
             _ => KEPT_ERROR_BYTES,
         };
         self.read_body(answer.into_body(), read).await.map_err(failed(ErrorKind::Body, Effect::Unknown))?;
+        let problem: Problem<'_> = serde_json::from_slice(&self.body).unwrap_or_default();
+        // Whatever else is at the address answers 404 too, and would pass for an empty cache.
+        let missed = status == StatusCode::NOT_FOUND && is_problem && problem.code == "not_found";
         match (call, status) {
             (Call::Get { .. }, StatusCode::OK) => Ok(Reply::Hit),
-            (Call::Get { .. }, StatusCode::NOT_FOUND) => Ok(Reply::Miss),
-            (Call::Delete { .. }, StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND)
+            (Call::Get { .. }, _) if missed => Ok(Reply::Miss),
+            (Call::Delete { .. }, _) if missed => Ok(Reply::Done),
+            (Call::Delete { .. }, StatusCode::OK | StatusCode::NO_CONTENT)
             | (
                 Call::Put { .. } | Call::Post { .. },
                 StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT,
             ) => Ok(Reply::Done),
-            _ => Err(self.refusal(status)),
+            _ => Err(refusal(status, &problem)),
         }
     }
 
@@ -167,14 +181,6 @@ impl Exchange {
             }
         }
         Ok(())
-    }
-
-    /// What an error's answer says of itself: the `detail` of an RFC 9457 problem, where it has one.
-    fn refusal(&self, status: StatusCode) -> Failure {
-        let problem: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or_default();
-        let effect = if status.is_client_error() { Effect::None } else { Effect::Unknown };
-        Failure { kind: ErrorKind::Status(status.as_u16()), detail: detail.to_owned(), effect }
     }
 
     fn request(&mut self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, Failure> {
@@ -232,4 +238,31 @@ impl Exchange {
         document.put_slice(b"}");
         document.freeze()
     }
+}
+
+/// What is read of an error's answer, an RFC 9457 problem.
+#[derive(Default, Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow, default)]
+    code: Cow<'a, str>,
+    #[serde(borrow, default)]
+    detail: Cow<'a, str>,
+}
+
+fn is_problem(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|found| found.as_bytes().starts_with(b"application/problem+json"))
+}
+
+fn refusal(status: StatusCode, problem: &Problem<'_>) -> Failure {
+    let detail = match (status, &*problem.code) {
+        (StatusCode::NOT_FOUND, "no_route") => {
+            "the URL is not a master's; it may be an auxiliary's: name a master with --url"
+        }
+        (StatusCode::NOT_FOUND, "" | "not_found") => {
+            "not a master's answer: see whether --url names a master"
+        }
+        _ => &*problem.detail,
+    };
+    let effect = if status.is_client_error() { Effect::None } else { Effect::Unknown };
+    Failure { kind: ErrorKind::Status(status.as_u16()), detail: detail.to_owned(), effect }
 }

@@ -10,6 +10,7 @@ mod args;
 mod assemble;
 mod chart;
 mod clock;
+pub mod durations;
 mod error;
 mod html;
 mod http1;

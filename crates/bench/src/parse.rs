@@ -1,42 +1,11 @@
-//! What the flags' values look like: durations, sizes, URLs.
+//! What the flags' values look like: shares, sizes, URLs.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// The largest value the generator makes, in bytes; its pool of bytes is this long at most.
 pub(crate) const MAX_VALUE_BYTES: usize = 64 << 20;
-
-/// Reads `250ms`, `30s`, `5m`, `2h`, or plain seconds such as `10` and `0.5`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds_each = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("unknown unit {unit:?}: write 250ms, 30s, 5m or 2h")),
-    };
-    let number: f64 = number.parse().map_err(|_| "not a duration: write 250ms, 30s, 5m or 2h".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds_each).map_err(|error| error.to_string())
-}
-
-/// As [`duration`], and more than nothing.
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than 0".to_owned()),
-        more => Ok(more),
-    }
-}
-
-/// A time to live: whole seconds, because that is what the REST interface takes.
-pub(crate) fn ttl(text: &str) -> Result<Duration, String> {
-    let ttl = positive_duration(text)?;
-    if ttl.subsec_nanos() == 0 { Ok(ttl) } else { Err("a TTL is whole seconds, 1s at least".to_owned()) }
-}
 
 /// A share between 0 and 1.
 pub(crate) fn ratio(text: &str) -> Result<f64, String> {
@@ -158,18 +127,6 @@ impl fmt::Display for Url {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_take_a_unit_or_seconds() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        for wrong in ["", "s", "5 days", "-1s", "1.2.3s", "1e400"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-        assert!(ttl("500ms").is_err() && ttl("0").is_err() && ttl("2m").is_ok());
-    }
 
     #[test]
     fn value_sizes_are_fixed_or_a_range() {

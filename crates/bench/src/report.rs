@@ -116,6 +116,8 @@ pub struct TraceTotals {
     pub distinct_keys: u64,
     /// What an empty cache with room for everything would hit in all those lines.
     pub unbounded_hit_ratio: f64,
+    /// Whether there were more hits than the lines replayed can have in a cache that starts empty.
+    pub not_empty_at_start: bool,
 }
 
 /// What `--verify` found. Corrupt and stale values are also errors; lost ones are not, for a cache may evict.

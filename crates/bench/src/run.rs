@@ -84,9 +84,7 @@ pub async fn run(args: &Args, shutdown: impl Future<Output = ()>) -> Result<Repo
         lateness_us,
         series: std::mem::take(&mut *crew.series.lock()).finish(measured_s),
         trace: match &shared.keys {
-            KeySpace::Recorded(recording) => {
-                Some((recording.requests.len() as u64, recording.keys.len() as u64))
-            }
+            KeySpace::Recorded(recording) => Some(recording),
             KeySpace::Numbered { .. } => None,
         },
     };
@@ -108,10 +106,10 @@ async fn shared(args: &Args) -> Result<Shared, BenchError> {
     };
     Ok(Shared {
         urls: args.url.clone(),
-        options: Options { ttl_s: args.ttl.map(|ttl| ttl.as_secs()), keep_bodies: args.verify },
+        options: Options { ttl_s: args.effective_ttl_s(), keep_bodies: args.verify },
         timeout: args.timeout,
         pool: Pool::new(max_bytes),
-        ledger: args.verify.then(|| Ledger::new(keys.len(), args.ttl.is_some())),
+        ledger: args.verify.then(|| Ledger::new(keys.len(), args.effective_ttl_s().is_some())),
         keys,
         run: RandomState::new().hash_one(args.seed) as u32,
         stop: AtomicBool::new(false),

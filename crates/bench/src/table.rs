@@ -17,6 +17,11 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// `1 connection`, `1,000 connections`.
+pub(crate) fn counted(number: u64, name: &str) -> String {
+    format!("{} {name}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// `0.8561` as `85.61 %`.
 pub(crate) fn percent(ratio: f64) -> String {
     format!("{:.2} %", ratio * 100.0)
@@ -61,10 +66,14 @@ pub(crate) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         format!("{} read, {} written", bytes(totals.read_bytes), bytes(totals.written_bytes)),
     ));
     if let Some(trace) = &report.trace {
-        let counts = format!("{} requests, {} hits, {} misses", trace.requests, trace.hits, trace.misses);
-        let stores = format!("{} stores, {} distinct keys", trace.stores, trace.distinct_keys);
-        facts.push(("trace", format!("{counts}, {stores}")));
+        let [requests, hits, misses, stores, keys] =
+            [trace.requests, trace.hits, trace.misses, trace.stores, trace.distinct_keys].map(count);
+        let counts = format!("{requests} requests, {hits} hits, {misses} misses");
+        facts.push(("trace", format!("{counts}, {stores} stores, {keys} distinct keys")));
         facts.push(("room for all", format!("would hit {}", percent(trace.unbounded_hit_ratio))));
+        if trace.not_empty_at_start {
+            facts.push(("note", "the cache was not empty at the start".to_owned()));
+        }
     }
     if let Some(checked) = &report.verification {
         let lost = format!("{} misses of written keys", count(checked.misses_of_written_keys));
@@ -133,6 +142,7 @@ mod tests {
             ["87 µs", "1.24 ms", "12.3 ms", "123 ms", "2.05 s"]
         );
         assert_eq!([1, 1536, 5 << 20].map(bytes), ["1 B", "1.5 KiB", "5.0 MiB"]);
+        assert_eq!([0, 1, 2000].map(|n| counted(n, "key")), ["0 keys", "1 key", "2,000 keys"]);
         assert_eq!(percent(0.856_12), "85.61 %");
     }
 }

@@ -140,6 +140,13 @@ impl Recording {
         }
         Ok(recording)
     }
+
+    /// How many distinct keys the first `lines` have.
+    pub(crate) fn distinct_keys_in(&self, lines: u64) -> u64 {
+        let lines = self.requests.len().min(lines as usize);
+        // Keys are numbered in the order in which they first come.
+        self.requests[..lines].iter().map(|(key, _)| u64::from(*key) + 1).max().unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +198,7 @@ mod tests {
         let recording = Recording::load(file.path(), Some(3)).unwrap();
         assert_eq!(recording.keys, ["a", "b"]);
         assert_eq!(recording.requests, [(0, 256), (1, 3), (0, 256)]);
+        assert_eq!([0, 1, 2, 3, 9].map(|lines| recording.distinct_keys_in(lines)), [0, 1, 2, 2, 2]);
         assert!(matches!(
             Recording::load(super::tests::file(b"\n").path(), None),
             Err(BenchError::TraceEmpty { .. })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use annulus_bench::lru_reference::{Capacity, simulate};
 use annulus_bench::{Args, BenchError, Report, run, trace};
 use clap::Parser;
-use support::{Faults, serve};
+use support::{Faults, serve, serve_and_close};
 
 mod support;
 
@@ -106,6 +106,48 @@ async fn refusals_count_by_status_with_their_detail() {
     assert!(html.contains("no owner answers") && !html.contains("http://www.") && !html.contains("src="));
 }
 
+/// An answer whose connection ends with it.
+fn last_answer(status: &str, content_type: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closes_is_replaced_at_once() {
+    let problem = r#"{"status":413,"code":"too_large","detail":"over the limit"}"#;
+    let answer = last_answer("413 Content Too Large", "application/problem+json", problem);
+    let address = serve_and_close(answer).await;
+    let report =
+        bench(address, "--read-ratio 0 --requests 20 --warm-up 0s --connections 1 --timeout 10s").await;
+    assert_eq!((count(&report, "status 413"), report.errors()), (20, 20), "{}", report.render_table());
+    assert!(report.totals.reconnects >= 19 && report.measured_s < 5.0, "{}", report.render_table());
+}
+
+#[tokio::test]
+async fn only_a_master_that_says_so_makes_a_miss() {
+    let problem = "application/problem+json";
+    for (content_type, body) in [
+        ("text/html", "<h1>nothing here</h1>"),
+        ("application/json", r#"{"code":"not_found"}"#),
+        (problem, r#"{"status":404,"code":"no_route","detail":"a slash is written %2F"}"#),
+    ] {
+        let address = serve_and_close(last_answer("404 Not Found", content_type, body)).await;
+        let flags = "--requests 10 --warm-up 0s --connections 1 --read-ratio 0.5 --delete-ratio 0.5";
+        let trace = recorded();
+        let replay = format!("--limit 10 --trace {}", trace.path().display());
+        for flags in [flags, &replay] {
+            let report = bench(address, flags).await;
+            assert_eq!((report.totals.misses, count(&report, "status 404")), (0, 10), "{body} {flags}");
+            assert!(report.error_messages[0].contains("master"), "{:?}", report.error_messages);
+        }
+    }
+    let address = serve_and_close(last_answer("404 Not Found", problem, r#"{"code":"not_found"}"#)).await;
+    let report = bench(address, "--requests 10 --warm-up 0s --connections 1 --read-ratio 1").await;
+    assert_eq!((report.totals.misses, report.errors()), (10, 0), "{}", report.render_table());
+}
+
 #[tokio::test]
 async fn a_stall_shows_in_the_open_loop() {
     let stall = Some((500, Duration::from_millis(400)));
@@ -195,5 +237,15 @@ async fn a_trace_is_replayed_in_order_with_exact_counts() {
     }
     let flags = format!("--limit 100 --connections 3 --rate 5000 --trace {}", file.path().display());
     let limited = bench(address, &flags);
-    assert_eq!(limited.await.totals.hits, 100);
+    let limited = limited.await;
+    assert_eq!(limited.totals.hits, 100);
+    let warm = "the cache was not empty at the start";
+    assert!(limited.render_table().contains(warm) && !report.render_table().contains(warm));
+    assert!(
+        report.render_table().contains("3,000 requests") && limited.to_html().contains(", 3 connections to")
+    );
+    assert!(report.to_html().contains(", 1 connection to"));
+    assert!(
+        report.latency[0].distribution.iter().any(|point| point.percentile.to_bits() == 30_f64.to_bits())
+    );
 }

@@ -26,7 +26,8 @@ pub(crate) struct Cli {
 const EXIT_CODES: &str = "\
 Start with `annulus dev`: it runs a whole cluster and says what to try next.
 
-Exit codes: 0 done; 1 failed; 2 the command line or the configuration is wrong; 3 no such key (get, del) or node (nodes).";
+Exit codes: 0 done; 1 failed; 2 the command line or the configuration is wrong; 3 no such key (get, del) or node (nodes); \
+4 the condition of --if-match or --if-none-match does not hold (set).";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -4,14 +4,13 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
+use annulus_bench::durations::ttl_seconds;
 use annulus_client::{ETags, Precondition, SetOptions, Value};
-use annulus_service::config::parse_duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::failure::NOT_FOUND;
+use crate::failure::{NOT_FOUND, Usage};
 use crate::output;
 use crate::remote::{Remote, explain};
 
@@ -37,8 +36,8 @@ pub(crate) struct SetArgs {
     /// The value; `-` reads it from stdin, `@FILE` from a file
     #[arg(allow_negative_numbers = true)]
     value: OsString,
-    /// How long it lives, such as 60 (seconds), 5m or 12h [default: for ever]
-    #[arg(long, value_parser = parse_ttl_seconds)]
+    /// How long it lives, such as 60 (seconds), 5m or 12h; 0: for ever [default: for ever]
+    #[arg(long, value_parser = ttl_seconds, allow_hyphen_values = true)]
     ttl: Option<u64>,
     /// What the bytes are [default: text where they are UTF-8, else application/octet-stream]
     #[arg(long, value_name = "TYPE")]
@@ -132,34 +131,23 @@ fn read_value(value: &OsString) -> Result<Vec<u8>> {
     let source: Box<dyn std::io::Read> = match given {
         b"-" => Box::new(std::io::stdin()),
         [b'@', ..] => {
-            let text = value.to_str().context("the name of the file is not UTF-8: send it as `- < FILE`")?;
+            let text = value.to_str().ok_or_else(|| {
+                Usage("the name of the file is not UTF-8: send it as `- < FILE`".to_owned())
+            })?;
             let path = Path::new(&text[1..]);
             let hint = "a value that starts with @ is sent as `printf %s @… | annulus set KEY -`";
-            Box::new(
-                std::fs::File::open(path)
-                    .with_context(|| format!("cannot read {} ({hint})", path.display()))?,
-            )
+            let file = std::fs::File::open(path)
+                .map_err(|error| Usage(format!("cannot read {} ({hint}): {error}", path.display())))?;
+            Box::new(file)
         }
         _ => return Ok(given.to_vec()),
     };
     let mut bytes = Vec::new();
     source.take(LARGEST_VALUE_BYTES + 1).read_to_end(&mut bytes).context("cannot read the value")?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= LARGEST_VALUE_BYTES,
-        "the value is over 1 GiB; no server takes it: split it"
-    );
+    if bytes.len() as u64 > LARGEST_VALUE_BYTES {
+        return Err(Usage("the value is over 1 GiB; no server takes it: split it".to_owned()).into());
+    }
     Ok(bytes)
-}
-
-fn parse_ttl_seconds(text: &str) -> Result<u64, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(seconds);
-    }
-    let ttl: Duration = parse_duration(text)?;
-    if ttl.subsec_nanos() > 0 || ttl.is_zero() {
-        return Err("a time to live is a whole number of seconds".to_owned());
-    }
-    Ok(ttl.as_secs())
 }
 
 /// The version as `set` printed it; quotes, as in an ETag, may stand around it.
@@ -178,15 +166,6 @@ mod tests {
     use annulus_client::Version;
 
     use super::*;
-
-    #[test]
-    fn a_ttl_is_seconds_or_a_duration() {
-        assert_eq!(parse_ttl_seconds("60"), Ok(60));
-        assert_eq!(parse_ttl_seconds("5m"), Ok(300));
-        for wrong in ["1500ms", "-1", "1.5", "soon", "0s"] {
-            assert!(parse_ttl_seconds(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_version_may_be_quoted() {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use annulus_bench::BenchError;
 use annulus_service::config::ConfigErrors;
 
+/// A conditional write did not happen, because somebody else was first.
+pub(crate) const CONDITION: u8 = 4;
 /// Done, but there is no such key or node.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The command line or the configuration is wrong. clap uses the same.
@@ -15,9 +17,23 @@ pub(crate) const FAILED: u8 = 1;
 /// Prints the error and gives the exit code that goes with it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {}", text(error));
-    let bench = matches!(error.downcast_ref(), Some(BenchError::Arguments(_)));
-    let usage = bench || error.is::<ConfigErrors>() || error.is::<Usage>();
-    ExitCode::from(if usage { USAGE } else { FAILED })
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    // A trace that cannot be read is a wrong `--trace`: no request was made.
+    let bench = error.downcast_ref::<BenchError>().is_some_and(|error| {
+        use BenchError::{Arguments, TraceEmpty, TraceIo, TraceLine};
+        matches!(error, Arguments(_) | TraceIo { .. } | TraceLine { .. } | TraceEmpty { .. })
+    });
+    let condition = error.downcast_ref().is_some_and(annulus_client::Error::is_precondition_failed);
+    if bench || error.is::<ConfigErrors>() || error.is::<Usage>() {
+        USAGE
+    } else if condition {
+        CONDITION
+    } else {
+        FAILED
+    }
 }
 
 /// Something is wrong with the command line that clap cannot see.

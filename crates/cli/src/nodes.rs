@@ -19,6 +19,7 @@ pub(crate) struct NodesArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HEALTH)]
 pub(crate) struct HealthArgs {
     /// Also fail while the node does not take traffic, as when it starts or shuts down
     #[arg(long)]
@@ -26,6 +27,13 @@ pub(crate) struct HealthArgs {
     #[command(flatten)]
     remote: Remote,
 }
+
+const HEALTH: &str = "\
+`degraded` (a master that misses auxiliaries) exits with 0 as `ok` does: whoever restarts a node that fails its health \
+check would restart one that works, and the missing ones would not come back by it. `annulus nodes` says which are down.
+
+With --ready it is asked whether the node has started. That is latched: once ready, a node stays so until it shuts \
+down, whatever becomes of the others.";
 
 pub(crate) async fn nodes(args: &NodesArgs) -> Result<ExitCode> {
     let client = args.remote.client()?;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use annulus_client::Client;
-use annulus_service::config::parse_duration;
+use annulus_bench::durations::positive_duration;
+use annulus_client::{Client, Error};
+use annulus_protocol::ErrorCode;
 use anyhow::Result;
+
+use crate::failure::Usage;
 
 /// Names masters to every command. It is no setting of a server.
 pub(crate) const URL_VARIABLE: &str = "ANNULUS_URL";
@@ -18,7 +21,7 @@ pub(crate) struct Remote {
     #[arg(long, short, value_delimiter = ',', env = URL_VARIABLE, hide_env_values = true)]
     url: Vec<String>,
     /// How long to wait for the answer, all masters together
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = positive_duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Print JSON, for scripts
     #[arg(long)]
@@ -38,18 +41,26 @@ impl Remote {
 }
 
 /// What a user of the command line does about an error of the client, where that is more than the client can know.
-pub(crate) fn explain(error: annulus_client::Error) -> anyhow::Error {
+pub(crate) fn explain(error: Error) -> anyhow::Error {
     match error {
-        annulus_client::Error::Unreachable { urls, reason } => anyhow::anyhow!(
+        Error::Unreachable { urls, reason } => anyhow::anyhow!(
             "cannot reach {urls} ({reason}): start a cluster with `annulus dev` or name a master with --url"
         ),
-        annulus_client::Error::Timeout { url, after } => anyhow::anyhow!(
+        Error::Timeout { url, after } => anyhow::anyhow!(
             "{url} did not answer within {after:?}: see whether it is well with `annulus health --url {url}`, \
              or allow more with --timeout"
         ),
-        annulus_client::Error::Url { url, why } => anyhow::Error::new(crate::failure::Usage(format!(
-            "{url:?} is no URL of a master: {why}; write --url {DEFAULT_URL}"
-        ))),
+        Error::Url { url, why } => {
+            Usage(format!("{url:?} is no URL of a master: {why}; write --url {DEFAULT_URL}")).into()
+        }
+        // Found before anything was sent, so the command line is wrong and no server is.
+        Error::Key(_) | Error::DotKey(_) | Error::Argument(_) => Usage(error.to_string()).into(),
+        // What the server says of it helps those who write the path themselves, which nobody does here.
+        Error::Problem(problem) if problem.code == ErrorCode::NoRoute => anyhow::anyhow!(
+            "the URL is not a master's, it may be an auxiliary's ({}): name a master with --url; \
+             `annulus health --url URL` says what a node is",
+            problem.title
+        ),
         other => other.into(),
     }
 }

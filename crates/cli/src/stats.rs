@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use annulus_protocol::rest::{NodeState, Nodes};
+use annulus_protocol::rest::{NodeState, Nodes, StoreInfo};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -18,16 +18,17 @@ pub(crate) struct StatsArgs {
     remote: Remote,
 }
 
-/// Items and bytes are of all auxiliaries that answered; hits, misses and requests are of the one master, since its
+/// Items and bytes are of all auxiliaries, and unknown where those of one are; hits, misses and requests are of the one master, since its
 /// start.
 #[derive(Debug, PartialEq, Serialize)]
 struct Stats {
     nodes: usize,
     nodes_up: usize,
     replicas: u32,
-    items: u64,
-    bytes: u64,
-    max_bytes: u64,
+    items: Option<u64>,
+    bytes: Option<u64>,
+    max_bytes: Option<u64>,
+    nodes_without_figures: Vec<String>,
     hits: u64,
     misses: u64,
     misses_by_reason: BTreeMap<String, u64>,
@@ -52,7 +53,9 @@ pub(crate) async fn stats(args: &StatsArgs) -> Result<ExitCode> {
 
 impl Stats {
     fn new(nodes: &Nodes, samples: &[Sample]) -> Self {
-        let stores = || nodes.nodes.iter().filter_map(|node| node.store);
+        // None where one is unknown: a sum of the rest would pass for the whole.
+        let sum = |of: fn(StoreInfo) -> u64| nodes.nodes.iter().map(|node| node.store.map(of)).sum();
+        let unknown = nodes.nodes.iter().filter(|node| node.store.is_none());
         let hits = total(samples, "annulus_cache_hits_total");
         let misses = total(samples, "annulus_cache_misses_total");
         let mut requests: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
@@ -70,9 +73,10 @@ impl Stats {
             nodes: nodes.nodes.len(),
             nodes_up: nodes.nodes.iter().filter(|node| node.state == NodeState::Up).count(),
             replicas: nodes.replicas,
-            items: stores().map(|store| store.items).sum(),
-            bytes: stores().map(|store| store.bytes).sum(),
-            max_bytes: stores().map(|store| store.max_bytes).sum(),
+            items: sum(|store| store.items),
+            bytes: sum(|store| store.bytes),
+            max_bytes: sum(|store| store.max_bytes),
+            nodes_without_figures: unknown.map(|node| node.id.clone()).collect(),
             hits,
             misses,
             misses_by_reason,
@@ -82,8 +86,9 @@ impl Stats {
     }
 
     fn render(&self) -> String {
-        let (items, replicas) = (output::count(self.items), self.replicas);
-        let copies = if replicas == 1 { "one copy of each key" } else { "all copies counted" };
+        let known =
+            |figure: Option<u64>, show: fn(u64) -> String| figure.map_or_else(|| "?".to_owned(), show);
+        let copies = if self.replicas == 1 { "one copy of each key" } else { "all copies counted" };
         let listed = |counts: &BTreeMap<String, u64>| {
             let parts: Vec<_> =
                 counts.iter().map(|(name, n)| format!("{} {name}", output::count(*n))).collect();
@@ -95,13 +100,20 @@ impl Stats {
         }
         let mut rows = vec![
             row("nodes", format!("{} of {} up", self.nodes_up, self.nodes)),
-            row("items", format!("{items} ({copies})")),
-            row("bytes", format!("{} of {}", output::bytes(self.bytes), output::bytes(self.max_bytes))),
+            row("items", format!("{} ({copies})", known(self.items, output::count))),
+            row(
+                "bytes",
+                format!("{} of {}", known(self.bytes, output::bytes), known(self.max_bytes, output::bytes)),
+            ),
             row("hits", output::count(self.hits)),
             row("misses", misses),
             row("hit ratio", self.hit_ratio.map_or_else(|| "no reads yet".to_owned(), output::percent)),
         ];
         rows.extend(self.requests.iter().map(|(op, outcomes)| row(op, listed(outcomes))));
+        if !self.nodes_without_figures.is_empty() {
+            let names = self.nodes_without_figures.join(", ");
+            rows.push(row("note", format!("no figures of {}", output::harmless(&names))));
+        }
         output::table(&[Align::Left, Align::Left], &rows)
     }
 }
@@ -115,6 +127,9 @@ mod tests {
     use super::*;
 
     const NODES: &str = r#"{"epoch":1,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
+        {"id":"a","address":"h:1","weight":1,"state":"up","ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
+        {"id":"b","address":"h:2","weight":1,"state":"up","ring_share":0.5,"store":{"items":1,"bytes":512,"max_bytes":2048}}]}"#;
+    const ONE_DOWN: &str = r#"{"epoch":1,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
         {"id":"a","address":"h:1","weight":1,"state":"up","ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
         {"id":"b","address":"h:2","weight":1,"state":"down","ring_share":0.5}]}"#;
     const METRICS: &str = "\
@@ -131,13 +146,27 @@ annulus_requests_total{op=\"put\",outcome=\"ok\"} 0
         let stats = Stats::new(&serde_json::from_str(NODES).unwrap(), &samples(METRICS).collect::<Vec<_>>());
         assert_eq!(
             stats.render(),
-            "nodes      1 of 2 up\n\
-             items      10 (all copies counted)\n\
-             bytes      1.0 KiB of 2.0 KiB\n\
+            "nodes      2 of 2 up\n\
+             items      11 (all copies counted)\n\
+             bytes      1.5 KiB of 4.0 KiB\n\
              hits       3\n\
              misses     1 (1 cold)\n\
              hit ratio  75.00 %\n\
              get        1 miss, 3 ok\n"
         );
+    }
+
+    #[test]
+    fn what_one_node_does_not_say_is_unknown_of_all() {
+        let stats = Stats::new(&serde_json::from_str(ONE_DOWN).unwrap(), &[]);
+        let text = stats.render();
+        assert!(text.contains("items      ? (all") && text.contains("bytes      ? of ?\n"), "{text}");
+        assert!(text.ends_with("note       no figures of b\n"), "{text}");
+        let json = serde_json::to_value(&stats).unwrap();
+        assert_eq!(
+            (&json["items"], &json["max_bytes"]),
+            (&serde_json::Value::Null, &serde_json::Value::Null)
+        );
+        assert_eq!(json["nodes_without_figures"], serde_json::json!(["b"]));
     }
 }

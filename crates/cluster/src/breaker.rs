@@ -16,9 +16,12 @@ pub struct HealthSettings {
 pub enum Outcome {
     /// An answer came, whatever it said: also a refusal shows that the node lives.
     Answered,
-    /// None came: refused, broken off, past its deadline, or outrun by the hedge. A request that was called off for a
-    /// reason of the caller's own is neither, and its ticket is dropped.
+    /// None came: refused, broken off, or past its deadline. A request that was called off for a reason of the caller's
+    /// own is neither, and its ticket is dropped.
     Failed,
+    /// None came yet, and another node was asked besides. One stall of the machine makes many calls late at once, so this
+    /// makes a node suspect and has it probed soon, but opens no breaker.
+    Overdue,
 }
 
 /// Whether a node is asked in its turn.
@@ -110,7 +113,14 @@ impl Circuit {
                 self.next_probe_ms = self.next_probe_ms.min(soon_ms);
                 self.failures >= settings.breaker_failures && self.open(now_ms)
             }
-            (Breaker::Open { .. }, Outcome::Failed) => false,
+            (Breaker::Closed, Outcome::Overdue) => {
+                self.failures = self.failures.max(1);
+                let soon_ms = now_ms.saturating_add(settings.probe_interval_ms);
+                self.next_probe_ms = self.next_probe_ms.min(soon_ms);
+                false
+            }
+            (Breaker::Open { .. }, Outcome::Failed | Outcome::Overdue)
+            | (Breaker::HalfOpen, Outcome::Overdue) => false,
             (Breaker::Open { .. }, Outcome::Answered) => {
                 self.breaker = Breaker::HalfOpen;
                 self.next_probe_ms = now_ms;

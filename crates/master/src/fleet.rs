@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use annulus_cluster::{Census, Change, Condition, Health, HealthSettings, Outcome, Probe, Ticket, View};
-use annulus_protocol::rest::NodeState;
+use annulus_cluster::{
+    Census, Change, Condition, Health, HealthSettings, Node, Outcome, Probe, Ticket, View,
+};
+use annulus_protocol::rest::{self, NodeState};
 use annulus_service::config::ClusterSettings;
 use annulus_service::net::Clock;
 use parking_lot::Mutex;
@@ -59,7 +61,16 @@ impl Fleet {
 
     /// A call has taken so long that another node is asked in its place.
     pub fn overdue(&self, ticket: Ticket) {
-        self.record(ticket, Outcome::Failed, "slower than cluster.hedge_after");
+        self.record(ticket, Outcome::Overdue, "slower than cluster.hedge_after");
+    }
+
+    /// What is wrong where somebody else answers under a node's address. A node that the list gives no name of its own
+    /// may call itself what it likes.
+    pub fn wrong_node(&self, node: usize, health: &rest::Health) -> Option<String> {
+        let Node { name, address, .. } = &self.view.nodes()[node];
+        let is_it = health.role == "auxiliary" && (name == address || health.name == *name);
+        let rest::Health { role, name: theirs, .. } = health;
+        (!is_it).then(|| format!("{address} is listed as {name}, but {role} {theirs} answers there"))
     }
 
     /// How many nodes are in each state.
@@ -82,7 +93,7 @@ impl Fleet {
         let node = &self.view.nodes()[node].name;
         match to {
             Condition::Down => tracing::warn!(node, why, "node is down: asked last from now on"),
-            Condition::Up if from == Condition::Down => tracing::info!(node, "node is up"),
+            _ if from == Condition::Down => tracing::info!(node, "node answers again"),
             _ => tracing::debug!(node, why, from = from.as_str(), to = to.as_str(), "node changed state"),
         }
     }

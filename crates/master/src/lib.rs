@@ -12,6 +12,7 @@ mod prober;
 mod routes;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use annulus_cluster::{View, ViewError};
 use annulus_protocol::HybridClock;
@@ -76,11 +77,13 @@ pub(crate) struct Node {
     in_flight_bytes: usize,
     consistency: Consistency,
     trace_ids: Arc<TraceIds>,
+    last_failure_logged_ms: AtomicU64,
+    failures_not_logged: AtomicU64,
 }
 
 impl Master {
-    /// A master named `name` for the auxiliaries that `settings` lists. `seed` keeps its trace ids apart from others':
-    /// take it at random.
+    /// A master named `name` for the auxiliaries that `settings` lists. `seed` keeps its versions and trace ids apart from
+    /// others': take it at random.
     ///
     /// # Errors
     /// Says what to change where the settings do not make a cluster.
@@ -97,7 +100,7 @@ impl Master {
         let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
         let bodies =
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
-        let hop = HttpHop::new(net, &view, bodies.clone(), settings.limits.max_value_bytes, &registry)?;
+        let hop = HttpHop::new(net, &view, bodies.impatient(), settings.limits.max_value_bytes, &registry)?;
         let ring = view.ring(cluster.virtual_nodes)?;
         let metrics = Metrics::new(&registry, ring.fingerprint())?;
         let coordinator = Coordinator {
@@ -106,7 +109,7 @@ impl Master {
             fleet: Fleet::new(view, cluster, Arc::clone(&clock)),
             hop: Arc::new(hop),
             clock: Arc::clone(&clock),
-            versions: HybridClock::new(annulus_ring::key_hash(name.as_bytes())),
+            versions: HybridClock::new(seed),
             hedge_after: cluster.hedge_after,
             metrics: CopyMetrics::new(&registry)?,
         };
@@ -122,6 +125,8 @@ impl Master {
             in_flight_bytes: settings.server.in_flight_bytes,
             consistency: cluster.consistency,
             trace_ids: Arc::new(TraceIds::new(seed)),
+            last_failure_logged_ms: AtomicU64::new(0),
+            failures_not_logged: AtomicU64::new(0),
         });
         Ok(Self { node, server, readiness: Readiness::default() })
     }

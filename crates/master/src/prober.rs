@@ -7,7 +7,7 @@ use annulus_cluster::Probe;
 use annulus_service::telemetry::{TraceContext, TraceIds};
 
 use crate::coordinator::Coordinator;
-use crate::hop::Call;
+use crate::hop::{Call, HopError};
 
 /// The longest that a health check waits for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -25,7 +25,13 @@ pub(crate) async fn probe(coordinator: Arc<Coordinator>, ids: Arc<TraceIds>) {
             let call = Call { timeout: PROBE_TIMEOUT, trace: TraceContext::start(&ids) };
             tokio::spawn(async move {
                 match coordinator.hop.health(node, call).await {
-                    Ok(_) => coordinator.fleet.answered(ticket),
+                    Ok(health) => match coordinator.fleet.wrong_node(node, &health) {
+                        None => coordinator.fleet.answered(ticket),
+                        Some(why) => {
+                            tracing::warn!("{why}: check cluster.auxiliaries");
+                            coordinator.fleet.failed(ticket, &HopError::Unexpected(why));
+                        }
+                    },
                     Err(error) => coordinator.fleet.failed(ticket, &error),
                 }
             });

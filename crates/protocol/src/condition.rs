@@ -7,12 +7,22 @@ pub fn etag(version: Version) -> String {
     format!("\"{version}\"")
 }
 
+/// How entity tags are compared (RFC 9110 §8.8.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `If-Match`: a weak tag matches nothing.
+    Strong,
+    /// `If-None-Match`: a tag that a proxy made weak still names its version.
+    Weak,
+}
+
 /// The value of an `If-Match` or `If-None-Match` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ETags {
     /// `*`: any current entry.
     Any,
-    /// The versions named. Tags that no version could have (weak ones, other text) can match nothing and are left out.
+    /// The versions named. Tags that can match nothing are left out: other text, and weak ones under
+    /// strong comparison.
     OneOf(Vec<Version>),
 }
 
@@ -21,7 +31,7 @@ impl ETags {
     ///
     /// # Errors
     /// Says what is wrong where the text is neither.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, comparison: Comparison) -> Result<Self, String> {
         if text.trim() == "*" {
             return Ok(Self::Any);
         }
@@ -33,9 +43,8 @@ impl ETags {
                     let shown: String = tag.chars().take(40).collect();
                     format!("{shown:?} is not an entity tag; write * or quoted tags such as \"123\"")
                 })?;
-            if let (false, Ok(version)) = (weak, inner.parse()) {
-                versions.push(version);
-            }
+            let counts = !weak || comparison == Comparison::Weak;
+            versions.extend(inner.parse::<Version>().ok().filter(|_| counts));
         }
         Ok(Self::OneOf(versions))
     }
@@ -78,15 +87,19 @@ mod tests {
 
     #[test]
     fn tags_read_as_versions() {
-        assert_eq!(ETags::parse(" * "), Ok(ETags::Any));
-        assert_eq!(ETags::parse(r#""1", "22""#), Ok(ETags::OneOf(vec![Version(1), Version(22)])));
-        assert!(ETags::parse("1").is_err());
-        assert!(ETags::parse("").is_err());
+        assert_eq!(ETags::parse(" * ", Comparison::Strong), Ok(ETags::Any));
+        assert_eq!(
+            ETags::parse(r#""1", "22""#, Comparison::Strong),
+            Ok(ETags::OneOf(vec![Version(1), Version(22)]))
+        );
+        assert!(ETags::parse("1", Comparison::Strong).is_err());
+        assert!(ETags::parse("", Comparison::Strong).is_err());
     }
 
     #[test]
-    fn a_weak_tag_matches_nothing_because_comparison_is_strong() {
-        assert_eq!(ETags::parse(r#"W/"1""#), Ok(ETags::OneOf(vec![])));
+    fn a_weak_tag_counts_only_where_comparison_is_weak() {
+        assert_eq!(ETags::parse(r#"W/"1""#, Comparison::Strong), Ok(ETags::OneOf(vec![])));
+        assert_eq!(ETags::parse(r#"W/"1""#, Comparison::Weak), Ok(ETags::OneOf(vec![Version(1)])));
     }
 
     #[test]
@@ -98,7 +111,8 @@ mod tests {
 
     #[test]
     fn if_match_holds_only_for_the_version_named() {
-        let cas = Precondition { if_match: ETags::parse("\"7\"").ok(), ..Default::default() };
+        let cas =
+            Precondition { if_match: ETags::parse("\"7\"", Comparison::Strong).ok(), ..Default::default() };
         assert!(cas.holds(Some(Version(7))));
         assert!(!cas.holds(Some(Version(8))));
         assert!(!cas.holds(None));

@@ -20,8 +20,10 @@ pub const CONDITION_HEADER: &str = "annulus-condition";
 pub const MISS_HEADER: &str = "annulus-miss";
 /// On a miss: present where the version is a tombstone's and not a floor.
 pub const TOMBSTONE_HEADER: &str = "annulus-tombstone";
-/// On a refusal: for how many milliseconds the copy has had the version it knows; absent where it forgot it.
-pub const AGE_MS_HEADER: &str = "annulus-age-ms";
+/// On a refusal: present where the copy had taken the refused write before.
+pub const TAKEN_HEADER: &str = "annulus-taken";
+/// On a refusal without the former: for how many milliseconds back the copy knows that it had not.
+pub const MEMORY_MS_HEADER: &str = "annulus-memory-ms";
 /// On a refusal: present where the version is that of a promise.
 pub const PROMISED_HEADER: &str = "annulus-promised";
 /// On a write's answer: the version of the live entry or tombstone that it replaced; absent: nothing was there.
@@ -163,6 +165,18 @@ pub struct Taken {
     pub was_live: bool,
 }
 
+/// Whether a copy has taken a write before, as far as it remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBefore {
+    /// It has.
+    Yes,
+    /// Not within the last so many milliseconds.
+    NotWithin {
+        /// How far the memory goes back.
+        ms: u64,
+    },
+}
+
 /// Why a copy did not take a write or make a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -170,8 +184,8 @@ pub enum Refusal {
     Newer {
         /// The version.
         version: Version,
-        /// For how many milliseconds the copy has had it; `None` where it only remembers having forgotten it.
-        age_ms: Option<u64>,
+        /// Whether the copy had taken the refused write before, and something newer after it.
+        taken: TakenBefore,
     },
     /// It promised to take nothing below this version; what it holds may be older.
     Promised(Version),

@@ -8,16 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const SWAP_BIT: u64 = 1;
 const SWAP_BITS: u32 = 1;
-const NODE_BITS: u32 = 9;
-const COUNTER_BITS: u32 = 12;
+const NODE_BITS: u32 = 14;
+const COUNTER_BITS: u32 = 8;
 const BELOW_MS_BITS: u32 = COUNTER_BITS + NODE_BITS + SWAP_BITS;
 const BELOW_COUNTER: u64 = (1 << (NODE_BITS + SWAP_BITS)) - 1;
-/// Version milliseconds count from 2020-01-01T00:00:00Z, which leaves room until the year 2159.
-const EPOCH_UNIX_MS: u64 = 1_577_836_800_000;
+/// Version milliseconds count from 2024-01-01T00:00:00Z, which leaves room until the year 2093.
+const EPOCH_UNIX_MS: u64 = 1_704_067_200_000;
 
 /// When a value was written, in an order that all nodes agree on: the newest version wins, everywhere.
 ///
-/// 64 bits from the top: 42 bits of milliseconds since 2020, 12 bits of a counter, 9 bits of the writing master's
+/// 64 bits from the top: 41 bits of milliseconds since 2024, 8 bits of a counter, 14 bits of the writing master's
 /// number, and one bit that tells a swap: a write that depends on what was there.
 /// Zero is older than any write. As text (ETags, JSON) it is decimal; JSON carries it as a string, because a
 /// JavaScript number loses the low bits.
@@ -79,8 +79,8 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// A clock for the master numbered `node`; the low 9 bits count. Masters that share a number stay correct (an
-    /// auxiliary refuses a second value under one version) and only meet more refusals.
+    /// A clock for the master numbered `node`; the low 14 bits count. Take the number at random: two masters that share
+    /// one could make the same version of a key within the same 1/256 ms.
     pub fn new(node: u64) -> Self {
         Self { last: AtomicU64::new(0), node: (node & ((1 << NODE_BITS) - 1)) << SWAP_BITS }
     }
@@ -88,7 +88,7 @@ impl HybridClock {
     /// A version newer than all that this clock made or observed. `now_ms` counts from the Unix epoch.
     pub fn tick(&self, now_ms: u64) -> Version {
         let physical = now_ms.saturating_sub(EPOCH_UNIX_MS) << BELOW_MS_BITS;
-        let next = |last: u64| physical.max((last | BELOW_COUNTER) + 1) | self.node;
+        let next = |last: u64| physical.max((last | BELOW_COUNTER).saturating_add(1)) | self.node;
         let previous = self
             .last
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)))
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_swap_is_told_by_its_version_and_ordered_like_any_other() {
-        let clock = HybridClock::new(511);
+        let clock = HybridClock::new(0x3fff);
         let (plain, swap) = (clock.tick(NOW), clock.tick(NOW).as_swap());
         assert!(!plain.is_swap() && swap.is_swap());
         assert!(plain < swap && swap < clock.tick(NOW));

@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bodies up to this size do not draw on the budget: the limit on connections bounds them.
 const SMALL_BYTES: usize = 8 * 1024;
 const PERMIT_BYTES: usize = 1024;
+/// How long a request waits for others to give bytes back.
+const BUDGET_PATIENCE: Duration = Duration::from_millis(500);
 /// How much of a body without a declared length is drawn from the budget at a time.
 const STEP_BYTES: usize = 64 * 1024;
 
@@ -70,17 +72,23 @@ fn no_room() -> Problem {
     )
 }
 
-/// Reads request bodies for one node.
+/// Reads bodies for one node.
 #[derive(Debug, Clone)]
 pub struct BodyReader {
     budget: Budget,
     timeout: Duration,
+    patience: Duration,
 }
 
 impl BodyReader {
     /// A reader that draws on `budget` and gives a body `timeout` to arrive whole.
     pub fn new(budget: Budget, timeout: Duration) -> Self {
-        Self { budget, timeout }
+        Self { budget, timeout, patience: BUDGET_PATIENCE }
+    }
+
+    /// The same for answers of others, which are read while this node holds one share already: it waits for no further.
+    pub fn impatient(&self) -> Self {
+        Self { patience: Duration::ZERO, ..self.clone() }
     }
 
     /// The budget that it draws on.
@@ -101,7 +109,7 @@ impl BodyReader {
         if declared.is_some_and(|length: usize| length > limit) {
             return Err(over(limit));
         }
-        let mut share = self.budget.acquire(declared.unwrap_or(0), self.timeout).await?;
+        let mut share = self.budget.acquire(declared.unwrap_or(0), self.patience).await?;
         let reading = self.collect(body, limit, declared, &mut share);
         match tokio::time::timeout(self.timeout, reading).await {
             Ok(bytes) => Ok((bytes?, share)),

@@ -4,7 +4,7 @@ use annulus_protocol::problem::PROBLEM_JSON;
 use annulus_protocol::{ErrorCode, Problem};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 /// A [`Problem`] as the error of a handler.
 #[derive(Debug, Clone)]
@@ -28,12 +28,21 @@ impl IntoResponse for ApiError {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, self.0.to_json()).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        // To send a write of unknown outcome again could undo what came after it.
+        if status == StatusCode::SERVICE_UNAVAILABLE && self.0.code != ErrorCode::OutcomeUnknown {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        response.extensions_mut().insert(self.0.code);
+        if leaves_body_unread(self.0.code) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
+}
+
+/// Whether the answer may go out before the body is in, so that the connection cannot be used again.
+fn leaves_body_unread(code: ErrorCode) -> bool {
+    use ErrorCode::{BodyTimeout, Overloaded, TooLarge, UnsupportedMediaType};
+    matches!(code, BodyTimeout | Overloaded | TooLarge | UnsupportedMediaType)
 }
 
 /// The answer to a method that a route does not take; the router adds `Allow`.

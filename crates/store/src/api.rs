@@ -23,6 +23,8 @@ pub struct Options {
     /// Shards, rounded down to a power of two; `None` takes one for each 8 entries of the largest size, at least 1
     /// and at most 64, so that a small store is one exact LRU. Never more than `max_items`.
     pub shards: Option<usize>,
+    /// When the store was made, on the clock of `now_ms`: what was taken before, nobody here knows.
+    pub created_ms: u64,
     /// Keys the hash of the index. Take it at random in production: whoever knows it can make keys collide.
     pub hash_seed: u64,
     /// How long a tombstone is kept, in milliseconds, unless it must go earlier for room.
@@ -40,6 +42,7 @@ impl Options {
             max_items: None,
             max_entry_bytes: (1 << 20) + (1 << 10),
             shards: None,
+            created_ms: 0,
             hash_seed,
             tombstone_ttl_ms: 10 * 60 * 1000,
             promise_ttl_ms: 5000,
@@ -156,6 +159,18 @@ pub struct Previous {
     pub tombstone: bool,
 }
 
+/// Whether a store has taken a write before, as far as it remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It has.
+    Once,
+    /// Not within the last so many milliseconds.
+    NotWithin {
+        /// How far the memory goes back.
+        ms: u64,
+    },
+}
+
 /// Why a write or promise did not happen. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
@@ -164,8 +179,8 @@ pub enum PutError {
     Refused {
         /// What the next attempt must be above.
         version: u64,
-        /// For how many milliseconds this store has had it; `None` where it only remembers having forgotten it.
-        age_ms: Option<u64>,
+        /// Whether the refused write had been taken here before, and something newer after it.
+        taken: Taken,
     },
     /// A higher ballot is promised; what is held may be older.
     #[error("refused: nothing below version {ballot} is taken, by a promise")]

@@ -43,7 +43,7 @@ const KNOWN_TYPES: [&str; 16] = [
     "text/plain; charset=utf-8",
 ];
 
-/// Sixteen bytes. The tail behind it is: floor bucket (2), time of acceptance (4), key, flags (4, if any), type length and text (if not a
+/// Sixteen bytes. The tail behind it is: floor bucket (2), key, flags (4, if any), type length and text (if not a
 /// known one), value.
 struct Header {
     version: u64,
@@ -53,7 +53,7 @@ struct Header {
 }
 
 /// Where the key stands in the tail.
-const KEY_AT: usize = 2 + 4;
+const KEY_AT: usize = 2;
 
 /// A value or a tombstone with its key: immutable and reference counted, so that a reader's clone copies 8 bytes.
 ///
@@ -63,14 +63,8 @@ const KEY_AT: usize = 2 + 4;
 pub struct Entry(ThinArc<Header, u8>);
 
 impl Entry {
-    /// Puts an entry together that is accepted at `now_ms`; `deadline_ms` stands in for the write's own.
-    pub(crate) fn new(
-        key: &[u8],
-        hash: u64,
-        write: &Write<'_>,
-        deadline_ms: Option<u64>,
-        now_ms: u64,
-    ) -> Self {
+    /// Puts an entry together; `deadline_ms` stands in for the write's own.
+    pub(crate) fn new(key: &[u8], hash: u64, write: &Write<'_>, deadline_ms: Option<u64>) -> Self {
         let known = KNOWN_TYPES.iter().position(|known| *known == write.content_type);
         let mut meta = known.map_or(CUSTOM_TYPE, |code| code as u8);
         meta |= if write.value.is_none() { TOMBSTONE } else { 0 };
@@ -83,12 +77,10 @@ impl Entry {
             meta,
         };
         let bucket = ((hash % FLOOR_BUCKETS as u64) as u16).to_le_bytes();
-        let accepted = (now_ms as u32).to_le_bytes();
         let flags = write.flags.to_le_bytes();
         let type_len = [write.content_type.len() as u8];
-        let parts: [&[u8]; 7] = [
+        let parts: [&[u8]; 6] = [
             &bucket,
-            &accepted,
             key,
             if write.flags == 0 { &[] } else { &flags },
             if known.is_some() { &[] } else { &type_len },
@@ -177,13 +169,6 @@ impl Entry {
         usize::from(u16::from_le_bytes([self.0.slice[0], self.0.slice[1]]))
     }
 
-    /// How long this store has had the entry, in milliseconds. Modulo 2^32: one of 49.7 days looks new.
-    pub fn age_ms(&self, now_ms: u64) -> u64 {
-        let tail = &self.0.slice;
-        let accepted = u32::from_le_bytes([tail[2], tail[3], tail[4], tail[5]]);
-        u64::from((now_ms as u32).wrapping_sub(accepted))
-    }
-
     /// Bytes of memory that the entry takes, without its share of the index.
     pub fn memory_bytes(&self) -> usize {
         allocated(HEAD_BYTES + self.0.slice.len())
@@ -253,11 +238,10 @@ mod tests {
             (b"key", b"value", "x/y", 0),
         ] {
             let write = Write { version: 9, value: Some(value), content_type, flags, deadline_ms: Some(5) };
-            let entry = Entry::new(key, 0x1fff, &write, write.deadline_ms, 1_000);
+            let entry = Entry::new(key, 0x1fff, &write, write.deadline_ms);
             assert_eq!((entry.key(), entry.value()), (key, value));
             assert_eq!((entry.content_type(), entry.flags(), entry.version()), (content_type, flags, 9));
             assert_eq!((entry.deadline_ms(), entry.is_tombstone(), entry.bucket()), (Some(5), false, 0xfff));
-            assert_eq!(entry.age_ms(1_250), 250);
             assert_eq!(Ok(entry.memory_bytes()), Entry::cost_of(key, &write));
         }
     }
@@ -265,8 +249,8 @@ mod tests {
     #[test]
     fn a_deadline_past_the_year_ten_thousand_is_kept_as_the_last_one_there_is() {
         let write = Write::tombstone(1);
-        assert_eq!(Entry::new(b"k", 0, &write, Some(u64::MAX), 0).deadline_ms(), Some((1 << 48) - 2));
-        assert_eq!(Entry::new(b"k", 0, &write, None, 0).deadline_ms(), None);
+        assert_eq!(Entry::new(b"k", 0, &write, Some(u64::MAX)).deadline_ms(), Some((1 << 48) - 2));
+        assert_eq!(Entry::new(b"k", 0, &write, None).deadline_ms(), None);
     }
 
     #[test]

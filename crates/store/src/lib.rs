@@ -33,6 +33,7 @@ mod entry;
 mod ghosts;
 mod index;
 mod promises;
+mod recent;
 mod shard;
 mod size;
 mod slab;
@@ -42,7 +43,7 @@ mod wheel;
 
 pub use api::{
     Condition, FLOOR_BUCKETS, Lookup, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, Miss, MissReason, Options,
-    Previous, PutError, Stats, Write,
+    Previous, PutError, Stats, Taken, Write,
 };
 pub use entry::Entry;
 pub use store::{ScanCursor, Store};

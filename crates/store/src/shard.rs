@@ -8,6 +8,7 @@ use crate::entry::Entry;
 use crate::ghosts::Ghosts;
 use crate::index::Index;
 use crate::promises::{Fingerprint, Promises};
+use crate::recent::Recent;
 
 /// Why an entry is dropped.
 #[derive(Clone, Copy)]
@@ -32,6 +33,7 @@ pub(crate) struct Shard {
     pub(crate) index: Index,
     pub(crate) promises: Promises,
     pub(crate) counters: Counters,
+    recent: Recent,
     ghosts: Ghosts,
     /// Floors of the buckets that end in this shard's number.
     floors: Box<[u64]>,
@@ -50,6 +52,7 @@ impl Shard {
             index: Index::new(),
             promises: Promises::default(),
             counters: Counters::default(),
+            recent: Recent::new(options.created_ms),
             ghosts: Ghosts::new(),
             floors: vec![0; buckets].into_boxed_slice(),
             hasher: SipHasher13::new_with_keys(options.hash_seed, !options.hash_seed),
@@ -112,10 +115,10 @@ impl Shard {
         if !holds {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
-        let age_ms = current.map(|current| current.age_ms(now_ms));
-        self.check_known(known, age_ms, entry.version())?;
+        self.check_known((ring_hash, hash), known, entry.version(), now_ms)?;
         self.check_promised(promised, entry.version())?;
         self.promises.remove((ring_hash, hash));
+        self.recent.took((ring_hash, hash), entry.version(), now_ms);
         self.store(entry, hash, found, now_ms);
         Ok(previous)
     }
@@ -130,11 +133,7 @@ impl Shard {
         let fingerprint: Fingerprint = (ring_hash, self.hasher.hash(key));
         let bucket = crate::bucket_of(ring_hash);
         let found = self.get(key, bucket, now_ms, false);
-        let age_ms = match &found {
-            Lookup::Hit(entry) => Some(entry.age_ms(now_ms)),
-            Lookup::Miss(_) => None,
-        };
-        self.check_known(found.version(), age_ms, ballot)?;
+        self.check_known(fingerprint, found.version(), ballot, now_ms)?;
         self.check_promised(self.promises.standing(fingerprint, now_ms), ballot)?;
         let until_ms = now_ms.saturating_add(self.promise_ttl_ms);
         if self.promises.insert(fingerprint, ballot, until_ms, now_ms) {
@@ -185,6 +184,11 @@ impl Shard {
         true
     }
 
+    /// Bytes of the side tables.
+    pub(crate) fn side_bytes(&self) -> usize {
+        self.promises.bytes() + self.recent.bytes()
+    }
+
     pub(crate) fn floor(&self, bucket: usize) -> u64 {
         self.floors[self.floor_at(bucket)]
     }
@@ -200,12 +204,18 @@ impl Shard {
     }
 
     /// What is known must be older than what is to be written.
-    fn check_known(&mut self, known: u64, age_ms: Option<u64>, version: u64) -> Result<(), PutError> {
+    fn check_known(
+        &mut self,
+        key: Fingerprint,
+        known: u64,
+        version: u64,
+        now_ms: u64,
+    ) -> Result<(), PutError> {
         if known < version {
             return Ok(());
         }
         self.counters.refused += 1;
-        Err(PutError::Refused { version: known, age_ms })
+        Err(PutError::Refused { version: known, taken: self.recent.ask(key, version, now_ms) })
     }
 
     fn check_promised(&mut self, promised: Option<u64>, version: u64) -> Result<(), PutError> {

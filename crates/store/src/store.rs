@@ -98,7 +98,7 @@ impl Store {
             return Err(PutError::TooLarge { bytes, limit: self.options.max_entry_bytes });
         }
         let age_out = || write.value.is_none().then(|| now_ms.saturating_add(self.options.tombstone_ttl_ms));
-        let entry = Entry::new(key, hash, write, write.deadline_ms.or_else(age_out), now_ms);
+        let entry = Entry::new(key, hash, write, write.deadline_ms.or_else(age_out));
         self.shard(hash).lock().put(entry, hash, condition, now_ms)
     }
 
@@ -181,7 +181,7 @@ impl Store {
             stats.promises += shard.promises.len();
             stats.bytes += shard.index.bytes();
             stats.peak_bytes += shard.index.peak_bytes();
-            stats.fixed_bytes += shard.promises.bytes();
+            stats.fixed_bytes += shard.side_bytes();
             stats.evicted_for_bytes += shard.counters.evicted_for_bytes;
             stats.evicted_for_items += shard.counters.evicted_for_items;
             stats.expired += shard.counters.expired;

@@ -140,7 +140,7 @@ mod tests {
     fn wheel_with(deadlines: &[u64]) -> (Wheel, Slab) {
         let (mut wheel, mut slab) = (Wheel::new(), Slab::new());
         for deadline in deadlines {
-            let entry = Entry::new(b"", 0, &Write::value(1, b""), Some(*deadline), 0);
+            let entry = Entry::new(b"", 0, &Write::value(1, b""), Some(*deadline));
             let kept = entry.deadline_ms().unwrap();
             let id = slab.insert(entry);
             wheel.add(&mut slab, id, kept, NOW);
@@ -182,7 +182,7 @@ mod tests {
         for now in [NOW, NOW + 20 * YEAR, u64::MAX] {
             let (mut wheel, mut slab) = wheel_with(&[]);
             assert!(drain(&mut wheel, &mut slab, now).0.is_empty());
-            let id = slab.insert(Entry::new(b"", 0, &Write::value(1, b""), Some(NOW - 1), 0));
+            let id = slab.insert(Entry::new(b"", 0, &Write::value(1, b""), Some(NOW - 1)));
             wheel.add(&mut slab, id, NOW - 1, NOW);
             assert_eq!(drain(&mut wheel, &mut slab, now).0, [NOW - 1]);
         }

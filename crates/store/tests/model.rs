@@ -2,7 +2,7 @@
 
 mod reference;
 
-use annulus_store::{Condition, Lookup, Options, PutError, ScanCursor, Store, Write};
+use annulus_store::{Condition, Lookup, Options, PutError, ScanCursor, Store, Taken, Write};
 use proptest::prelude::*;
 use reference::{Reference, Value};
 
@@ -88,7 +88,7 @@ impl Run {
             }
             Op::Promise { key, ballot } => {
                 let got = self.store.promise(&[key], hash(key), ballot + lift, now);
-                let got = ageless(got.map(|found| describe(&found)));
+                let got = untold(got.map(|found| describe(&found)));
                 assert_eq!(got, self.reference.promise(key, hash(key), ballot + lift, now));
             }
             Op::Expire => assert_eq!(self.store.expire(now, usize::MAX), self.reference.expire(now)),
@@ -134,7 +134,7 @@ impl Run {
             return;
         }
         assert_eq!(
-            ageless(got),
+            untold(got),
             self.reference.put(key, hash(key), value, condition, self.now, evicted as usize)
         );
     }
@@ -182,10 +182,10 @@ proptest! {
     }
 }
 
-/// The reference does not know since when it has an entry.
-fn ageless<T>(result: Result<T, PutError>) -> Result<T, PutError> {
+/// The reference does not remember what it took.
+fn untold<T>(result: Result<T, PutError>) -> Result<T, PutError> {
     result.map_err(|error| match error {
-        PutError::Refused { version, .. } => PutError::Refused { version, age_ms: None },
+        PutError::Refused { version, .. } => PutError::Refused { version, taken: Taken::Once },
         other => other,
     })
 }

@@ -42,14 +42,9 @@ fn miss(store: &Store, key: &[u8], now_ms: u64) -> Miss {
     }
 }
 
-/// Refused because the store holds this version.
+/// Refused because of this version, a write that was never taken.
 fn refused<T>(version: u64) -> Result<T, PutError> {
-    Err(PutError::Refused { version, age_ms: Some(0) })
-}
-
-/// Refused because the store forgot this version.
-fn below_the_floor<T>(version: u64) -> Result<T, PutError> {
-    Err(PutError::Refused { version, age_ms: None })
+    Err(PutError::Refused { version, taken: Taken::NotWithin { ms: NOW } })
 }
 
 #[test]
@@ -74,12 +69,27 @@ fn a_write_says_what_it_replaced() {
 }
 
 #[test]
+fn a_refusal_says_whether_the_write_was_taken_before() {
+    let store = items(10);
+    for version in [5, 9] {
+        assert_eq!(set(&store, b"k", version), Ok(()));
+    }
+    assert_eq!(set(&store, b"k", 5), Err(PutError::Refused { version: 9, taken: Taken::Once }));
+    assert_eq!(set(&store, b"k", 6), refused(9));
+    for version in 10..2_000 {
+        assert_eq!(set(&store, b"other", version), Ok(()));
+    }
+    let forgotten = Err(PutError::Refused { version: 9, taken: Taken::NotWithin { ms: 0 } });
+    assert_eq!(set(&store, b"k", 5), forgotten);
+}
+
+#[test]
 fn nothing_older_slips_back_in_after_eviction() {
     let store = items(1);
     assert_eq!(set(&store, b"old", 5), Ok(()));
     assert_eq!(set(&store, b"new", 1), Ok(()));
     assert_eq!(miss(&store, b"old", NOW), Miss { version: 5, reason: MissReason::Evicted, tombstone: false });
-    assert_eq!(set(&store, b"old", 5), below_the_floor(5));
+    assert_eq!(set(&store, b"old", 5), refused(5));
     assert_eq!(set(&store, b"old", 6), Ok(()));
 }
 
@@ -102,7 +112,7 @@ fn tombstones_go_at_their_age_and_still_hold() {
     assert_eq!(store.expire(NOW + 599_999, 100), 0);
     assert_eq!(store.expire(NOW + 600_256, 100), 1);
     assert_eq!((store.stats().tombstones, store.stats().tombstones_dropped), (0, 1));
-    assert_eq!(set(&store, b"k", 9), below_the_floor(9));
+    assert_eq!(set(&store, b"k", 9), refused(9));
 }
 
 #[test]
@@ -135,7 +145,7 @@ fn nothing_is_served_at_its_deadline_or_after() {
     );
     assert_eq!(
         store.put(b"put", hash(b"put"), &Write::value(4, b""), Condition::Always, NOW + 1),
-        below_the_floor(4)
+        refused(4)
     );
     let cas = store.put(b"cas", hash(b"cas"), &Write::value(5, b""), Condition::VersionIs(4), NOW + 1);
     assert_eq!(cas, Err(PutError::ConditionFailed { version: 4, exists: false }));
@@ -318,5 +328,5 @@ fn floors_travel_and_only_rise() {
     store.raise_floor(bucket, 6);
     assert_eq!(store.floors(bucket..bucket + 1), [7]);
     assert_eq!(store.floors(4_090..9_999).len(), 6);
-    assert_eq!(set(&store, b"k", 7), below_the_floor(7));
+    assert_eq!(set(&store, b"k", 7), refused(7));
 }

@@ -39,9 +39,35 @@ struct Cluster {
 /// # Errors
 /// Says which values contradict each other, and how.
 pub fn check(operations: &[Operation]) -> Result<(), String> {
-    let clusters = clusters(operations)?;
+    let clusters = clusters(operations);
+    check_reads(operations, &clusters)?;
+    check_zones(&clusters)
+}
+
+/// Checks the operations on one key of which some were swaps: each pair is the value that a swap replaced and the value that
+/// it wrote, and nothing may have come between the two.
+///
+/// A chain of swaps is one block, so it is checked as if all its values were one.
+///
+/// # Errors
+/// Says which values contradict each other, and how.
+pub fn check_with_swaps(operations: &[Operation], swaps: &[(u64, u64)]) -> Result<(), String> {
+    check(operations)?;
+    let replaced: HashMap<u64, u64> = swaps.iter().map(|(before, after)| (*after, *before)).collect();
+    let first_of_chain = |mut value: u64| {
+        while let Some(before) = replaced.get(&value) {
+            value = *before;
+        }
+        value
+    };
+    let block = |operation: &Operation| Operation { value: first_of_chain(operation.value), ..*operation };
+    let blocks: Vec<Operation> = operations.iter().map(block).collect();
+    check_zones(&clusters(&blocks)).map_err(|why| format!("between the two halves of a swap: {why}"))
+}
+
+fn check_zones(clusters: &HashMap<u64, Cluster>) -> Result<(), String> {
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
-    for (value, cluster) in &clusters {
+    for (value, cluster) in clusters {
         let may_not_have_happened = cluster.write.is_some_and(|write| write.end == UNKNOWN);
         if may_not_have_happened && !cluster.was_read {
             continue;
@@ -73,7 +99,7 @@ pub fn check(operations: &[Operation]) -> Result<(), String> {
     Ok(())
 }
 
-fn clusters(operations: &[Operation]) -> Result<HashMap<u64, Cluster>, String> {
+fn clusters(operations: &[Operation]) -> HashMap<u64, Cluster> {
     let start = Operation { start: 0, end: 0, is_write: true, value: INITIAL };
     let initial = Cluster { first_end: 0, last_start: 0, write: Some(start), was_read: true };
     let mut clusters = HashMap::from([(INITIAL, initial)]);
@@ -85,13 +111,19 @@ fn clusters(operations: &[Operation]) -> Result<HashMap<u64, Cluster>, String> {
             was_read: false,
         });
         if operation.is_write {
-            cluster.write = Some(*operation);
+            // Of a block of several writes the first known one stands for all.
+            let known = cluster.write.filter(|write| write.end != UNKNOWN);
+            cluster.write = Some(known.unwrap_or(*operation));
         } else {
             cluster.was_read = true;
         }
         cluster.first_end = cluster.first_end.min(operation.end);
         cluster.last_start = cluster.last_start.max(operation.start);
     }
+    clusters
+}
+
+fn check_reads(operations: &[Operation], clusters: &HashMap<u64, Cluster>) -> Result<(), String> {
     for read in operations.iter().filter(|operation| !operation.is_write) {
         match clusters[&read.value].write {
             None => return Err(format!("value {} was read and never written", read.value)),
@@ -101,7 +133,7 @@ fn clusters(operations: &[Operation]) -> Result<HashMap<u64, Cluster>, String> {
             Some(_) => {}
         }
     }
-    Ok(clusters)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -143,6 +175,15 @@ mod tests {
     fn a_write_of_unknown_outcome_may_show_or_not() {
         assert_eq!(check(&[write(1, 2, 7), write(3, UNKNOWN, 8), read(5, 6, 7)]), Ok(()));
         assert_eq!(check(&[write(1, 2, 7), write(3, UNKNOWN, 8), read(5, 6, 7), read(7, 8, 8)]), Ok(()));
+    }
+
+    #[test]
+    fn a_write_between_the_halves_of_a_swap_is_found() {
+        let between = [write(1, 2, 7), write(3, 6, 8), write(4, 5, 9), read(7, 8, 9)];
+        assert_eq!(check(&between), Ok(()));
+        let overwritten = [write(1, 2, 7), write(3, 4, 8), write(5, 6, 9), read(7, 8, 9)];
+        assert_eq!(check_with_swaps(&overwritten, &[(7, 8)]), Ok(()));
+        assert!(check_with_swaps(&overwritten, &[(7, 9)]).is_err());
     }
 
     #[test]

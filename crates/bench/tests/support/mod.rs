@@ -16,6 +16,7 @@ use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What goes wrong, and on which GET of a value that was overwritten, or on which request. 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,10 +114,16 @@ struct Document {
     value: String,
 }
 
+/// A miss as a master says it.
+fn no_entry() -> Response {
+    let problem = r#"{"type":"about:blank","title":"No such entry","status":404,"code":"not_found"}"#;
+    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/problem+json")], problem).into_response()
+}
+
 async fn read(State(cache): State<Arc<Cache>>, Path(key): Path<String>) -> Response {
     match cache.admit().await {
         Some(fault) => fault,
-        None => cache.read(&key).ok_or(StatusCode::NOT_FOUND).into_response(),
+        None => cache.read(&key).map_or_else(no_entry, IntoResponse::into_response),
     }
 }
 
@@ -140,8 +147,28 @@ async fn delete(State(cache): State<Arc<Cache>>, Path(key): Path<String>) -> Res
     match cache.admit().await {
         Some(fault) => fault,
         None if cache.values.lock().remove(&key).is_some() => StatusCode::OK.into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => no_entry(),
     }
+}
+
+/// Answers each request with `answer` as it stands, and closes the connection after it.
+pub(crate) async fn serve_and_close(answer: String) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the loopback has a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else { return };
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                // The requests are short enough to come in one piece.
+                let read = stream.read(&mut [0; 4096]).await;
+                if read.is_ok_and(|bytes| bytes > 0) {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    address
 }
 
 /// Starts a cache on a free port of the loopback; it ends with the runtime.

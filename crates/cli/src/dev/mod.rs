@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &DevArgs) -> Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let cluster = Cluster::bind(&plan, resolved.settings()).await?;
     let running = cluster.start(&stop)?;
-    output::print_bytes(welcome::text(running.places()).as_bytes())?;
+    output::print_bytes(welcome::text(running.places(), &welcome::program()).as_bytes())?;
     running.finished().await?;
     output::print_line("stopped")?;
     Ok(ExitCode::SUCCESS)

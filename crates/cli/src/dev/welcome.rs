@@ -3,8 +3,8 @@
 use super::cluster::Place;
 use crate::output::{self, Align};
 
-/// A table of what runs where, and what to try first.
-pub(crate) fn text(places: &[Place]) -> String {
+/// A table of what runs where, and what to try first. `program` is what to type to start this program.
+pub(crate) fn text(places: &[Place], program: &str) -> String {
     let mut rows = vec![["ROLE", "NAME", "URL", "MEMORY"].map(str::to_owned).to_vec()];
     rows.extend(places.iter().map(|place| {
         let memory = place.memory.map_or_else(|| "-".to_owned(), |bytes| output::bytes(bytes as u64));
@@ -27,14 +27,29 @@ Any master does any request. Try:
   curl -X PUT '{first}/data/page?ttl=60' -H 'Content-Type: text/html' --data-binary '<h1>hi</h1>'
   curl {first}/nodes
 
-  annulus get greeting{address}
-  annulus bench{address}
+  {program} get greeting{address}
+  {program} bench{address}
 
 A page to try every request: {first}/
 
 Ctrl-C stops it.
 "
     )
+}
+
+/// How this program was started, for a shell: `annulus` where that finds it, and else the path.
+pub(crate) fn program() -> String {
+    let started_as = std::env::args_os().next().unwrap_or_default();
+    quoted(&started_as.to_string_lossy())
+}
+
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,".contains(c);
+    match path {
+        "" => "annulus".to_owned(),
+        path if path.chars().all(plain) => path.to_owned(),
+        path => format!("'{}'", output::harmless(path).replace('\'', "'\\''")),
+    }
 }
 
 fn url(place: &Place) -> String {
@@ -53,12 +68,20 @@ mod tests {
             address: ([127, 0, 0, 1], port).into(),
             memory,
         };
-        let text = text(&[
-            place("master", "master-1", 9000, None),
-            place("auxiliary", "aux-1", 9101, Some(64 << 20)),
-        ]);
+        let places =
+            [place("master", "master-1", 9000, None), place("auxiliary", "aux-1", 9101, Some(64 << 20))];
+        let text = text(&places, "target/debug/annulus");
         assert!(text.contains("\nauxiliary  aux-1     http://127.0.0.1:9101  64.0 MiB\n"), "{text}");
-        assert!(text.contains("annulus get greeting --url http://127.0.0.1:9000\n"), "{text}");
+        assert!(
+            text.contains("\n  target/debug/annulus get greeting --url http://127.0.0.1:9000\n"),
+            "{text}"
+        );
         assert!(text.contains("-d '{\"key\":\"greeting\",\"value\":\"hello\",\"ttl\":3600}'"), "{text}");
+    }
+
+    #[test]
+    fn the_program_is_named_as_a_shell_takes_it() {
+        assert_eq!(["", "annulus", "./annulus"].map(quoted), ["annulus", "annulus", "./annulus"]);
+        assert_eq!(quoted("/my dir/it's/annulus"), "'/my dir/it'\\''s/annulus'");
     }
 }

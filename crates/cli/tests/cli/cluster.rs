@@ -47,9 +47,9 @@ fn a_write_happens_only_where_its_condition_holds() {
     };
     let stored: serde_json::Value = serde_json::from_str(&set("1", &["--if-none-match", "*"]).ok()).unwrap();
     let version = stored["version"].as_str().unwrap();
-    assert!(set("2", &["--if-none-match", "*"]).fails(1).contains(version));
+    assert!(set("2", &["--if-none-match", "*"]).fails(4).contains(version));
     set("2", &["--if-match", version]).ok();
-    assert!(set("3", &["--if-match", version]).fails(1).contains("condition does not hold"));
+    assert!(set("3", &["--if-match", version]).fails(4).contains("condition does not hold"));
     assert_eq!(annulus(&["get", "k", "--url", &url]).ok(), "2");
 }
 
@@ -90,12 +90,27 @@ fn bench_reports_and_succeeds_where_no_request_failed() {
 }
 
 #[test]
-fn the_commands_it_suggests_name_its_own_ports() {
+fn the_commands_it_suggests_name_its_own_ports_and_itself() {
     let dev = Running::dev(&["--masters", "1"]);
     let url = dev.url("master-1");
-    for start in ["curl -X POST ", "curl ", "annulus get greeting --url ", "annulus bench --url "] {
+    let program = env!("CARGO_BIN_EXE_annulus");
+    let own = ["get greeting", "bench"].map(|command| format!("\n  {program} {command} --url "));
+    for start in ["curl -X POST ", "curl ", &own[0], &own[1]] {
         assert!(dev.greeting.contains(&format!("{start}{url}")), "{start}: {}", dev.greeting);
     }
+}
+
+#[test]
+fn an_auxiliary_that_is_taken_for_a_master_is_called_one() {
+    let dev = Running::dev(&["--masters", "1", "--auxiliaries", "1"]);
+    let url = dev.url("aux-1");
+    for command in [&["get", "k"][..], &["set", "k", "v"], &["del", "k"], &["nodes"], &["stats"]] {
+        let said = annulus(&[command, &["--url", &url]].concat()).fails(1);
+        assert!(said.contains("auxiliary's") && said.contains("name a master"), "{command:?}: {said}");
+        assert!(!said.contains("%2F"), "{command:?}: {said}");
+    }
+    let bench = annulus(&["bench", "-n", "5", "-c", "1", "--warm-up", "0s", "--quiet", "--url", &url]);
+    assert!(bench.code == Some(1) && bench.stdout.contains("name a master"), "{bench:?}");
 }
 
 #[test]

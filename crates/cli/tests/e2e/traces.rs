@@ -92,11 +92,11 @@ fn shape() -> Shape {
     Shape::default().masters(1).auxiliaries(AUXILIARIES).replicas(1)
 }
 
-/// The folder of recorded traces: `ANNULUS_TRACES`, or `../shared/traces` beside the checkout. They are no part of the
+/// The folder of recorded traces: `TRACES`, or `../shared/traces` beside the checkout. They are no part of the
 /// project, so tests do without them where there are none.
 fn recorded(name: &str, limit: usize) -> Option<Trace> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("ANNULUS_TRACES").map_or(beside, PathBuf::from);
+    let folder = std::env::var_os("TRACES").map_or(beside, PathBuf::from);
     let path = folder.join(name);
     if path.exists() {
         println!("replaying {}", path.display());

@@ -2,6 +2,7 @@
 
 use annulus_protocol::condition::Precondition;
 use annulus_protocol::{Key, Problem, Version};
+use annulus_service::config::Consistency;
 
 use super::change::{Change, Written};
 use super::swap::{Swap, live_version};
@@ -28,6 +29,8 @@ impl Coordinator {
         precondition: &Precondition,
         context: &Context,
     ) -> Result<Outcome, Problem> {
+        // What a write rests on is never read from one copy alone.
+        let context = &Context { consistency: Consistency::Quorum, ..*context };
         let mut unclear = false;
         for attempt in 1..=MAX_ATTEMPTS {
             let current = live_version(&self.read(key, context).await?);
@@ -44,7 +47,7 @@ impl Coordinator {
                         let replaced = current.is_some();
                         return Ok(Outcome::Written(Written { version, replaced }));
                     }
-                    if live_version(&now) != current {
+                    if live_version(&now) != current || now.version() > version {
                         return Err(Self::outcome_unknown());
                     }
                     unclear = true;

@@ -79,7 +79,8 @@ pub(super) async fn gather<'a, T>(
             let Some(spare) = race.on_shortage().filter(|_| !nothing_done) else { break };
             waiting.push(start(spare, &mut pending));
         }
-        let next = if race.has_spare() {
+        let is_enough = race.answered() >= rules.at_least;
+        let next = if race.has_spare() || is_enough {
             tokio::select! {
                 biased;
                 next = waiting.next() => next,
@@ -87,9 +88,13 @@ pub(super) async fn gather<'a, T>(
                     for (_, ticket) in &pending {
                         fleet.overdue(*ticket);
                     }
-                    if let Some(spare) = race.on_shortage() {
-                        rules.hedges.inc();
-                        waiting.push(start(spare, &mut pending));
+                    match race.on_shortage() {
+                        Some(spare) => {
+                            rules.hedges.inc();
+                            waiting.push(start(spare, &mut pending));
+                        }
+                        None if is_enough => break,
+                        None => {}
                     }
                     continue;
                 }

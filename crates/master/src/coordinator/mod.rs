@@ -121,14 +121,20 @@ impl Coordinator {
         tokio::time::sleep(Duration::from_micros(attempt as u64 * (500 + spread))).await;
     }
 
-    fn too_few_answer(answered: usize, needed: usize) -> Problem {
-        Problem::new(
-            ErrorCode::Unavailable,
-            format!(
-                "{answered} of the {needed} copies needed answered; GET /nodes shows which nodes are down; a write may have \
-                 happened all the same"
-            ),
-        )
+    fn too_few_answer_a_read(answered: usize, needed: usize) -> Problem {
+        let detail = format!(
+            "{answered} of the {needed} owners needed answered in place of those of the key that are away; GET /nodes shows \
+             which"
+        );
+        Problem::new(ErrorCode::Unavailable, detail)
+    }
+
+    fn too_few_take_a_write(took: usize, needed: usize) -> Problem {
+        let detail = format!(
+            "{took} of the {needed} owners needed took the write; others of the key are away, GET /nodes shows which; it may \
+             have happened all the same"
+        );
+        Problem::new(ErrorCode::Unavailable, detail)
     }
 
     fn outcome_unknown() -> Problem {

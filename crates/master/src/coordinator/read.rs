@@ -1,11 +1,11 @@
 //! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
 
-use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal};
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite, MissReason, Refusal};
 use annulus_protocol::value::Content;
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
-use super::gather::{Rules, Weight, all_or_nothing, gather};
+use super::gather::{Gathered, Rules, Weight, all_or_nothing, gather};
 use super::race::Preference;
 use super::swap::live_version;
 use super::{Change, Context, Coordinator, MAX_ATTEMPTS};
@@ -42,10 +42,13 @@ impl Coordinator {
             };
             let ask = |node| self.hop.get(node, key, self.call(context));
             let rules = Rules { at_least, ..self.rules(preference, need) };
-            let gathered = gather(&self.fleet, rules, ask, |_| Weight::Counts).await;
+            let mut gathered = gather(&self.fleet, rules, ask, |_| Weight::Counts).await;
+            if let Some(value) = self.value_under_a_floor(key, &mut gathered, preference, context).await {
+                return Ok(value);
+            }
             let newest = newest(gathered.answers.iter().map(|(_, state)| state));
             let Some(newest) = newest.filter(|_| gathered.answers.len() >= at_least) else {
-                return Err(Self::too_few_answer(gathered.answers.len(), at_least));
+                return Err(Self::too_few_answer_a_read(gathered.answers.len(), at_least));
             };
             // Where every owner has to have a write, one that is away leaves nobody to repair.
             let degraded = !gathered.complete && self.quorum.preference == self.quorum.replicas;
@@ -57,10 +60,40 @@ impl Coordinator {
                 Repair::Outdated => self.back_off(attempt).await,
                 Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
                 Repair::Blocked => self.take_over(key, newest, context).await?,
-                Repair::Failed(have) => return Err(Self::too_few_answer(have, self.quorum.replicas)),
+                Repair::Failed(have) => return Err(Self::too_few_answer_a_read(have, self.quorum.replicas)),
             }
         }
         Err(Self::contended())
+    }
+
+    /// A floor is raised by whatever is forgotten in its bucket, so it may stand above a key that it has nothing to do
+    /// with. Where it outweighs a value, the other owners are asked too: if as many copies as a write needs hold one
+    /// version and none a newer one, nothing newer can have been acknowledged.
+    async fn value_under_a_floor(
+        &self,
+        key: &Key,
+        gathered: &mut Gathered<CopyState>,
+        preference: Preference,
+        context: &Context,
+    ) -> Option<CopyState> {
+        let states = || gathered.answers.iter().map(|(_, state)| state);
+        let is_floor = |state: &CopyState| matches!(state, CopyState::Miss { tombstone: false, .. });
+        let known = newest(states().filter(|state| is_repairable(state)))?;
+        if context.consistency == Consistency::One || !newest(states()).is_some_and(is_floor) {
+            return None;
+        }
+        let version = known.version();
+        let asked = |node: usize| gathered.answers.iter().any(|(n, _)| *n == node);
+        let others = Preference::new(preference.as_slice().iter().copied().filter(|node| !asked(*node)));
+        let need = others.as_slice().len();
+        let ask = |node| self.hop.get(node, key, self.call(context));
+        let more = gather(&self.fleet, self.rules(others, need), ask, |_| Weight::Counts).await;
+        gathered.answers.extend(more.answers);
+        let holding = gathered.answers.iter().filter(|(_, s)| is_repairable(s) && s.version() == version);
+        let newer = gathered.answers.iter().any(|(_, s)| is_repairable(s) && s.version() > version);
+        let mut holding = holding.map(|(_, state)| state).peekable();
+        let value = (*holding.peek()?).clone();
+        (holding.count() >= self.quorum.replicas && !newer).then_some(value)
     }
 
     /// Ends a conditional write that somebody promised and does not finish, by writing what is there once more above it.
@@ -76,7 +109,7 @@ impl Coordinator {
     /// With one copy there is nobody to agree with and nobody else to ask.
     async fn read_only_copy(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
         let hash = annulus_ring::key_hash(key.as_bytes());
-        let Some(owner) = self.ring.owner(hash) else { return Err(Self::too_few_answer(0, 1)) };
+        let Some(owner) = self.ring.owner(hash) else { return Err(Self::too_few_answer_a_read(0, 1)) };
         let ticket = self.fleet.sent(owner);
         match self.hop.get(owner, key, self.call(context)).await {
             Ok(state) => {
@@ -85,7 +118,7 @@ impl Coordinator {
             }
             Err(error) => {
                 self.fleet.failed(ticket, &error);
-                Err(Self::too_few_answer(0, 1))
+                Err(Self::too_few_answer_a_read(0, 1))
             }
         }
     }
@@ -125,9 +158,17 @@ impl Coordinator {
     }
 }
 
-/// The newest of some answers; a value before a floor that only says the same version was forgotten.
+/// The newest of some answers; a value before a floor that only says the same version was forgotten, but behind one that
+/// says its time had come.
 pub(super) fn newest<'a>(answers: impl Iterator<Item = &'a CopyState>) -> Option<&'a CopyState> {
-    let rank = |state: &CopyState| (state.version(), matches!(state, CopyState::Value(_)));
+    let rank = |state: &CopyState| {
+        let tie = match state {
+            CopyState::Miss { reason: MissReason::Expired, tombstone: false, .. } => 2,
+            CopyState::Value(_) => 1,
+            CopyState::Miss { .. } => 0,
+        };
+        (state.version(), tie)
+    };
     answers.max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| bytes(a).cmp(bytes(b))))
 }
 
@@ -180,6 +221,8 @@ mod tests {
         assert_eq!(of([miss(3, true), value(2)]), Some(miss(3, true)));
         assert_eq!(of([value(2), miss(2, false)]), Some(value(2)));
         assert_eq!(of([miss(3, false), value(2)]), Some(miss(3, false)));
+        let expired = CopyState::Miss { version: Version(2), reason: MissReason::Expired, tombstone: false };
+        assert_eq!(of([expired.clone(), value(2)]), Some(expired));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Coordinator {
         let ask = |node| self.hop.put(node, key, &write, self.call(context));
         let gathered = gather(&self.fleet, self.rules(self.preference(key), 1), ask, all_or_nothing).await;
         match gathered.answers.first() {
-            None => Err(Self::too_few_answer(0, 1)),
+            None => Err(Self::too_few_take_a_write(0, 1)),
             Some((_, Ok(taken))) => Ok(Swap::Written(Written { version, replaced: taken.was_live })),
             Some((_, Err(refusal))) => {
                 self.learn(*refusal)?;
@@ -78,7 +78,7 @@ impl Coordinator {
             return Ok(Swap::Refused);
         }
         if !promises.complete {
-            return Err(Self::too_few_answer(promises.answers.len(), need));
+            return Err(Self::too_few_take_a_write(promises.answers.len(), need));
         }
         let states = promises.answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
         if newest(states).and_then(live_version) != current {

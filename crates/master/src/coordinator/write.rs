@@ -1,11 +1,12 @@
 //! Writing a key without a condition.
 //!
 //! A write that a copy refuses may not simply be tried again under a newer version: if another copy took it, somebody may
-//! have read it, and have written something after it, which the second attempt would undo. So a refused write is tried
-//! again only where nobody can have seen it, and acknowledged only where nothing newer was acknowledged before it began.
-//! [`Tally`] decides that from what the copies say.
+//! have read it, and have written something after it, which the second attempt would undo. So a copy that refuses says
+//! whether it had taken this very write before, and [`Tally`] decides: a write that enough copies took at some time has
+//! happened, even if a newer one has replaced it since; one that enough copies can never have taken has not, and nobody can
+//! have seen it, because a read shows nothing that fewer copies have.
 
-use annulus_protocol::hop::{Refusal, Taken};
+use annulus_protocol::hop::{Refusal, Taken, TakenBefore};
 use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
@@ -13,16 +14,19 @@ use super::gather::{Gathered, Weight, gather};
 use super::swap::Swap;
 use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum};
 
-/// What one copy says to a write, seen from when the write began.
+/// How often a write waits for a swap to end that somebody promised, before it goes above it.
+const PATIENT_ATTEMPTS: usize = 5;
+
+/// What one copy says to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Took(Taken),
-    /// It has something newer that rests on nothing, and did not have it when this write began.
-    NewerSince(Version),
-    /// It has something newer, and had it before this write began.
-    NewerBefore(Version),
-    /// It knows of something newer, since when or of which key does not show.
-    NewerSometime(Version),
+    /// It took it at some time, and something newer after it.
+    Had(Version),
+    /// It knows something newer, never had this write, and never will.
+    Never(Version),
+    /// It knows something newer; whether it ever had this write it has forgotten.
+    Vague(Version),
     /// It promised another write to take nothing as old.
     Promised(Version),
     TooLarge,
@@ -32,21 +36,21 @@ enum Said {
 /// What is to be done about a write.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    Acknowledge,
-    /// Nobody can have seen it: again, under a newer version.
+    /// Enough copies took it.
+    Happened,
+    /// Nobody can have seen it, now or later: again, under a newer version.
     Again,
-    /// It may have been seen and is not on enough copies.
-    Finish,
+    /// Neither shows yet.
+    Open,
 }
 
 /// What all copies together say.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     took: usize,
-    since: usize,
-    before: usize,
+    never: usize,
     promised: usize,
-    /// Calls that may have been carried out without an answer.
+    /// Calls that may have been carried out without an answer, now or in an earlier round.
     open: usize,
 }
 
@@ -55,25 +59,20 @@ impl Tally {
         let count =
             |wanted: fn(&Said) -> bool| gathered.answers.iter().filter(|(_, said)| wanted(said)).count();
         Self {
-            took: count(|said| matches!(said, Said::Took(_))),
-            since: count(|said| matches!(said, Said::NewerSince(_))),
-            before: count(|said| matches!(said, Said::NewerBefore(_))),
+            took: count(|said| matches!(said, Said::Took(_) | Said::Had(_))),
+            never: count(|said| matches!(said, Said::Never(_))),
             promised: count(|said| matches!(said, Said::Promised(_))),
             open: gathered.open,
         }
     }
 
     fn verdict(self, quorum: &Quorum) -> Verdict {
-        // Copies that may, for all that is known, have had something newer before this write began.
-        let perhaps_before = quorum.preference - self.took - self.since - self.promised;
-        let nothing_newer_was_acknowledged = perhaps_before < quorum.replicas;
-        let as_new_or_newer = self.took + self.since + self.before;
-        if nothing_newer_was_acknowledged && as_new_or_newer >= quorum.replicas {
-            Verdict::Acknowledge
-        } else if self.took == 0 && self.open == 0 || self.before >= quorum.replicas {
+        if self.took >= quorum.replicas {
+            Verdict::Happened
+        } else if self.took + self.open == 0 || quorum.preference - self.never < quorum.replicas {
             Verdict::Again
         } else {
-            Verdict::Finish
+            Verdict::Open
         }
     }
 }
@@ -86,15 +85,16 @@ impl Coordinator {
     /// another write of the key hides whether this one happened before it, [`ErrorCode::TooLarge`] where it fits into no
     /// memory. The caller bounds the time.
     pub async fn write(&self, key: &Key, change: &Change, context: &Context) -> Result<Written, Problem> {
-        let began_us = self.clock.now_us();
+        let (mut version, mut born_us) = (self.next_version(), self.clock.now_us());
+        let mut open_before = 0;
         for attempt in 0..MAX_ATTEMPTS {
             self.back_off(attempt).await;
-            let version = self.next_version();
-            let gathered = self.put_everywhere(key, change, version, began_us, context).await;
+            let gathered = self.put_everywhere(key, change, version, born_us, context).await;
             self.learn_all(&gathered)?;
-            let tally = Tally::new(&gathered);
+            let mut tally = Tally::new(&gathered);
+            tally.open = tally.open.max(open_before);
             match tally.verdict(&self.quorum) {
-                Verdict::Acknowledge => {
+                Verdict::Happened => {
                     let taken = gathered.answers.iter().filter_map(|(_, said)| match said {
                         Said::Took(taken) => Some(*taken),
                         _ => None,
@@ -102,19 +102,29 @@ impl Coordinator {
                     return Ok(Written { version, replaced: replaced_live(taken) });
                 }
                 Verdict::Again if gathered.answers.is_empty() => {
-                    return Err(Self::too_few_answer(0, self.quorum.replicas));
+                    return Err(self.too_few_took_it(&gathered));
                 }
-                Verdict::Again => self.metrics.refusals.inc(),
-                Verdict::Finish if tally.promised > 0 => {
+                Verdict::Again => {
+                    self.metrics.refusals.inc();
+                    (version, born_us, open_before) = (self.next_version(), self.clock.now_us(), 0);
+                }
+                Verdict::Open if gathered.open > 0 => return Err(self.too_few_took_it(&gathered)),
+                Verdict::Open if tally.promised > 0 && attempt >= PATIENT_ATTEMPTS => {
                     return self.finish(key, change, version, context).await;
                 }
-                Verdict::Finish if gathered.answers.len() < self.quorum.replicas => {
-                    return Err(Self::too_few_answer(gathered.answers.len(), self.quorum.replicas));
-                }
-                Verdict::Finish => return Err(Self::outcome_unknown()),
+                // A copy that took it may be away the next time; that it had it stays true.
+                Verdict::Open => open_before = tally.took.max(open_before),
             }
         }
-        Err(Self::contended())
+        Err(if open_before > 0 { Self::outcome_unknown() } else { Self::contended() })
+    }
+
+    fn too_few_took_it(&self, gathered: &Gathered<Said>) -> Problem {
+        let took = gathered.answers.iter().filter(|(_, said)| matches!(said, Said::Took(_))).count();
+        if gathered.answers.len() >= self.quorum.replicas {
+            return Self::outcome_unknown();
+        }
+        Self::too_few_take_a_write(took, self.quorum.replicas)
     }
 
     async fn put_everywhere(
@@ -122,19 +132,18 @@ impl Coordinator {
         key: &Key,
         change: &Change,
         version: Version,
-        began_us: u64,
+        born_us: u64,
         context: &Context,
     ) -> Gathered<Said> {
         let write = &plain(version, change);
         let ask = |node| -> futures_util::future::BoxFuture<'_, _> {
             Box::pin(async move {
-                let sent_us = self.clock.now_us();
                 let answer = self.hop.put(node, key, write, self.call(context)).await?;
-                Ok(said(answer, began_us, sent_us, self.clock.now_us()))
+                Ok(said(answer, born_us, self.clock.now_us()))
             })
         };
         let weigh = |said: &Said| match said {
-            Said::Took(_) | Said::NewerSince(_) => Weight::Counts,
+            Said::Took(_) | Said::Had(_) => Weight::Counts,
             Said::TooLarge => Weight::Ends,
             _ => Weight::Waits,
         };
@@ -161,9 +170,9 @@ impl Coordinator {
     fn learn_all(&self, gathered: &Gathered<Said>) -> Result<(), Problem> {
         for (_, said) in &gathered.answers {
             match said {
-                Said::NewerSince(version)
-                | Said::NewerBefore(version)
-                | Said::NewerSometime(version)
+                Said::Had(version)
+                | Said::Never(version)
+                | Said::Vague(version)
                 | Said::Promised(version) => self.versions.observe(*version),
                 Said::TooLarge => return Err(too_large()),
                 Said::Took(_) | Said::Busy => {}
@@ -185,23 +194,17 @@ impl Coordinator {
     }
 }
 
-/// Places a refusal in time: the copy spoke at some moment between sending and receiving, and says for how long it has had
-/// what it has, to the millisecond.
-fn said(answer: Result<Taken, Refusal>, began_us: u64, sent_us: u64, received_us: u64) -> Said {
+/// Reads an answer to a write whose version was made at `born_us`: a memory that goes back further knows all of it.
+fn said(answer: Result<Taken, Refusal>, born_us: u64, received_us: u64) -> Said {
     match answer {
         Ok(taken) => Said::Took(taken),
-        Err(Refusal::Newer { version, age_ms: Some(age_ms) }) => {
-            let known_us = age_ms.saturating_mul(1000);
-            // A swap that came since may rest on what was there before this write, and then this one cannot come between.
-            if sent_us.saturating_sub(known_us + 1000) > began_us && !version.is_swap() {
-                Said::NewerSince(version)
-            } else if received_us.saturating_sub(known_us.saturating_sub(1000)) < began_us {
-                Said::NewerBefore(version)
-            } else {
-                Said::NewerSometime(version)
-            }
+        Err(Refusal::Newer { version, taken: TakenBefore::Yes }) => Said::Had(version),
+        Err(Refusal::Newer { version, taken: TakenBefore::NotWithin { ms } }) => {
+            // Both ends of the copy's memory are rounded to a millisecond.
+            let remembered_us = ms.saturating_sub(1).saturating_mul(1000);
+            let goes_back_to_us = received_us.saturating_sub(remembered_us);
+            if goes_back_to_us < born_us { Said::Never(version) } else { Said::Vague(version) }
         }
-        Err(Refusal::Newer { version, age_ms: None }) => Said::NewerSometime(version),
         Err(Refusal::Promised(version)) => Said::Promised(version),
         Err(Refusal::TooLarge) => Said::TooLarge,
         Err(Refusal::Busy | Refusal::Condition(_)) => Said::Busy,
@@ -211,7 +214,7 @@ fn said(answer: Result<Taken, Refusal>, began_us: u64, sent_us: u64, received_us
 fn too_large() -> Problem {
     Problem::new(
         ErrorCode::TooLarge,
-        "the entry does not fit into an auxiliary's memory; raise auxiliary.memory or store less",
+        "an auxiliary finds the entry too large: raise limits.max_value_bytes or auxiliary.memory there, or store less",
     )
 }
 
@@ -219,47 +222,41 @@ fn too_large() -> Problem {
 mod tests {
     use super::*;
 
-    fn verdict(took: usize, since: usize, before: usize, open: usize) -> Verdict {
-        Tally { took, since, before, promised: 0, open }.verdict(&Quorum::new(2, 3))
+    fn verdict(took: usize, never: usize, open: usize) -> Verdict {
+        Tally { took, never, promised: 0, open }.verdict(&Quorum::new(2, 3))
     }
 
     #[test]
-    fn a_write_that_enough_copies_took_is_acknowledged() {
-        assert_eq!(verdict(2, 0, 0, 0), Verdict::Acknowledge);
-        assert_eq!(verdict(2, 0, 1, 0), Verdict::Acknowledge);
-    }
-
-    #[test]
-    fn a_write_that_a_concurrent_one_overtook_happened_just_before_it() {
-        assert_eq!(verdict(1, 1, 0, 0), Verdict::Acknowledge);
-        assert_eq!(verdict(1, 1, 1, 0), Verdict::Acknowledge);
+    fn a_write_that_enough_copies_took_has_happened_even_if_it_was_replaced_since() {
+        assert_eq!(verdict(2, 0, 0), Verdict::Happened);
+        assert_eq!(verdict(2, 1, 0), Verdict::Happened);
     }
 
     #[test]
     fn a_write_that_nobody_took_is_tried_again() {
-        assert_eq!(verdict(0, 0, 2, 0), Verdict::Again);
-        assert_eq!(verdict(0, 0, 0, 0), Verdict::Again);
+        assert_eq!(verdict(0, 2, 0), Verdict::Again);
+        assert_eq!(verdict(0, 0, 0), Verdict::Again);
     }
 
     #[test]
-    fn a_write_that_one_took_though_something_newer_was_acknowledged_before_was_never_seen() {
-        assert_eq!(verdict(1, 0, 2, 0), Verdict::Again);
+    fn a_write_that_only_one_copy_can_ever_have_is_never_seen_and_tried_again() {
+        assert_eq!(verdict(1, 2, 0), Verdict::Again);
+        assert_eq!(verdict(0, 2, 1), Verdict::Again);
     }
 
     #[test]
     fn a_write_that_somebody_may_have_seen_is_neither_repeated_nor_acknowledged() {
-        assert_eq!(verdict(1, 0, 1, 1), Verdict::Finish);
-        assert_eq!(verdict(0, 0, 1, 1), Verdict::Finish);
+        assert_eq!(verdict(1, 1, 0), Verdict::Open);
+        assert_eq!(verdict(1, 1, 1), Verdict::Open);
+        assert_eq!(verdict(0, 1, 1), Verdict::Open);
     }
 
     #[test]
-    fn a_refusal_is_placed_before_or_after_only_where_it_is_certain() {
-        let newer = |age_ms| Err(Refusal::Newer { version: Version(9), age_ms });
-        let at = |age_ms| said(newer(age_ms), 100_000, 101_000, 120_000);
-        assert_eq!(at(Some(0)), Said::NewerSometime(Version(9)));
-        assert_eq!(at(Some(10)), Said::NewerSometime(Version(9)));
-        assert_eq!(at(Some(22)), Said::NewerBefore(Version(9)));
-        assert_eq!(said(newer(Some(5)), 100_000, 110_000, 112_000), Said::NewerSince(Version(9)));
-        assert_eq!(at(None), Said::NewerSometime(Version(9)));
+    fn a_copy_knows_that_it_never_had_a_write_only_if_its_memory_is_older_than_the_write() {
+        let newer = |taken| Err(Refusal::Newer { version: Version(9), taken });
+        let within = |ms| said(newer(TakenBefore::NotWithin { ms }), 100_000, 120_000);
+        assert_eq!(within(21), Said::Vague(Version(9)));
+        assert_eq!(within(22), Said::Never(Version(9)));
+        assert_eq!(said(newer(TakenBefore::Yes), 100_000, 120_000), Said::Had(Version(9)));
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use annulus_cluster::{Node, View};
 use annulus_protocol::hop::{
-    AGE_MS_HEADER, CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MISS_HEADER, MissReason,
-    PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER,
-    Taken, VERSION_HEADER,
+    CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, MissReason,
+    PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER, TOMBSTONE_HEADER,
+    TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
 };
 use annulus_protocol::rest::Health;
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
@@ -234,7 +234,12 @@ impl Answer {
                 Ok(Refusal::Promised(version))
             }
             (StatusCode::CONFLICT, Some(version)) => {
-                Ok(Refusal::Newer { version, age_ms: number(&self.headers, AGE_MS_HEADER) })
+                let taken = if self.headers.contains_key(TAKEN_HEADER) {
+                    TakenBefore::Yes
+                } else {
+                    TakenBefore::NotWithin { ms: number(&self.headers, MEMORY_MS_HEADER).unwrap_or(0) }
+                };
+                Ok(Refusal::Newer { version, taken })
             }
             (StatusCode::PRECONDITION_FAILED, live) => Ok(Refusal::Condition(live)),
             (StatusCode::PAYLOAD_TOO_LARGE, _) => Ok(Refusal::TooLarge),

@@ -1,28 +1,51 @@
 //! Entries as HTTP answers.
 
+use std::time::Duration;
+
 use annulus_protocol::condition::etag;
 use annulus_protocol::duration::deadline_ms;
 use annulus_protocol::problem::ErrorCode;
-use annulus_protocol::rest::{Stored, entry_json, shown_key};
+use annulus_protocol::rest::{Stored, shown_key};
 use annulus_protocol::value::StoredValue;
 use annulus_protocol::{Key, Problem, Version};
 use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use bytes::Bytes;
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, StatusCode};
 
-/// An entry as JSON or as its bytes.
-pub(super) fn entry(key: &Key, stored: &StoredValue, raw: bool, now_ms: u64) -> Response {
-    let (body, content_type) = if raw {
-        let content_type = HeaderValue::from_str(&stored.content.content_type);
-        (Body::from(stored.content.bytes.clone()), content_type.unwrap_or(OCTET_STREAM))
-    } else {
-        (Body::from(entry_json(key, stored)), JSON)
-    };
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    describe(response.headers_mut(), stored, now_ms);
+/// How long an answer waits for its share of the bytes under way.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The most that an entry takes as JSON: values may grow by escapes sixfold, where they are text.
+pub(super) fn json_bytes(stored: &StoredValue) -> usize {
+    let len = stored.content.bytes.len();
+    let escapes =
+        stored.content.bytes.iter().filter(|byte| **byte < b' ' || matches!(byte, b'"' | b'\\')).count();
+    len + len / 3 + 5 * escapes + 1024
+}
+
+/// An entry as JSON.
+pub(super) fn json_entry(body: Bytes, stored: &StoredValue) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    describe(response.headers_mut(), stored);
+    response
+}
+
+/// An entry as its bytes. What a client stored must not run as a page of this server's.
+pub(super) fn raw_entry(stored: &StoredValue) -> Response {
+    let mut response = Response::new(Body::from(stored.content.bytes.clone()));
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_str(&stored.content.content_type);
+    headers.insert(CONTENT_TYPE, content_type.unwrap_or(OCTET_STREAM));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    describe(headers, stored);
     response
 }
 
@@ -30,27 +53,27 @@ const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-st
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 304: what the client has is current.
-pub(super) fn not_modified(stored: &StoredValue, now_ms: u64) -> Response {
+pub(super) fn not_modified(stored: &StoredValue) -> Response {
     let mut response = StatusCode::NOT_MODIFIED.into_response();
-    describe(response.headers_mut(), stored, now_ms);
+    describe(response.headers_mut(), stored);
     response
 }
 
 /// `ETag`, and how long others may keep the entry: as long as it lives, or only with asking again where it lives on.
-fn describe(headers: &mut HeaderMap, stored: &StoredValue, now_ms: u64) {
+fn describe(headers: &mut HeaderMap, stored: &StoredValue) {
     insert_etag(headers, stored.version);
     headers.insert(VARY, HeaderValue::from_static("accept"));
     let Some(left_ms) = stored.ttl_left_ms else {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return;
     };
-    // What is left is max-age minus Age (RFC 9111 §4.2); rounded down, so that nobody keeps it too long.
-    let age = now_ms.saturating_sub(stored.version.unix_ms()) / 1000;
-    let max_age = age + left_ms / 1000;
+    // What is left to live, rounded down. An honest Age beside the whole TTL would say the same (RFC 9111 §4.2), but nginx
+    // does not take Age off max-age and would keep the entry too long.
+    let max_age = left_ms / 1000;
     if let Ok(value) = HeaderValue::from_str(&format!("max-age={max_age}")) {
         headers.insert(CACHE_CONTROL, value);
     }
-    headers.insert(AGE, age.into());
+    headers.insert(AGE, HeaderValue::from_static("0"));
 }
 
 fn insert_etag(headers: &mut HeaderMap, version: Version) {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use annulus_protocol::hop::CopyState;
-use annulus_protocol::rest::{BulkFound, BulkStored, Entry, Failure, StoreRequest, Stored, entry_json};
+use annulus_protocol::rest::{BulkFound, BulkStored, Failure, StoreRequest, Stored, entry_json};
+use annulus_protocol::value::StoredValue;
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::telemetry::TraceContext;
 use axum::Json;
@@ -13,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use super::answer;
@@ -29,7 +31,7 @@ const CONCURRENCY: usize = 32;
 ///
 /// Each stands for itself: the answer says which were stored and why others were not. A document that is not an array of
 /// entries stores nothing.
-#[utoipa::path(post, path = "/data/bulk", tag = "data", request_body = Vec<StoreRequest>,
+#[utoipa::path(post, path = "/data/bulk", operation_id = "store_many", tag = "data", request_body = Vec<StoreRequest>,
     params(super::openapi::CommonHeaders),
     responses(
         (status = 200, description = "All stored", body = BulkStored),
@@ -44,7 +46,7 @@ pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Re
 /// Read many entries
 ///
 /// Keys that are in neither list of the answer are misses.
-#[utoipa::path(post, path = "/data/bulk/get", tag = "data", request_body = Vec<String>,
+#[utoipa::path(post, path = "/data/bulk/get", operation_id = "read_many", tag = "data", request_body = Vec<String>,
     params(
         ("consistency" = Option<super::openapi::ConsistencyName>, Query, description = "How many copies to ask"),
         super::openapi::CommonHeaders),
@@ -60,27 +62,23 @@ pub(super) async fn fetch(State(node): State<Arc<Node>>, request: Request) -> Re
 
 impl Node {
     async fn store_many(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &[])?;
         let (items, _share): (Vec<StoreRequest>, _) =
             self.read_json(&parts.headers, body, self.bulk_bytes()).await?;
         self.check_count(items.len())?;
         let doubled = doubled(items.iter().map(|item| item.key.as_str()));
-        let work = async |context: Context| {
-            let context = &context;
-            let doubled = &doubled;
-            let one = async |item: StoreRequest| {
-                let stored = if doubled.contains(item.key.as_str()) {
-                    Err(Problem::new(ErrorCode::BadRequest, "the key stands twice in the request"))
-                } else {
-                    self.store_one(&item, context).await
-                };
-                (item.key, stored)
+        let context = self.context(&parts.headers, &query, trace)?;
+        let one = async |item: StoreRequest| {
+            let stored = if doubled.contains(item.key.as_str()) {
+                Err(Problem::new(ErrorCode::BadRequest, "the key stands twice in the request"))
+            } else {
+                self.in_time(&context, self.store_one(&item, &context)).await
             };
-            Ok(stream::iter(items).map(one).buffered(CONCURRENCY).collect::<Vec<_>>().await)
+            (item.key, stored)
         };
-        let results = self.within(&parts.headers, &query, trace, work).await?;
+        let mut results = stream::iter(items).map(one).buffered(CONCURRENCY);
         let mut answer = BulkStored::default();
-        for (key, result) in results {
+        while let Some((key, result)) = results.next().await {
             match result {
                 Ok(stored) => answer.stored.push(stored),
                 Err(error) => answer.failed.push(Failure { key, error }),
@@ -100,43 +98,71 @@ impl Node {
     }
 
     async fn read_many(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &["consistency"])?;
         let (keys, _share): (Vec<String>, _) =
             self.read_json(&parts.headers, body, self.bulk_bytes()).await?;
         self.check_count(keys.len())?;
-        let work = async |context: Context| {
-            let context = &context;
-            let one = async |key: String| {
-                let found = self.read_one(&key, context).await;
-                (key, found)
+        let doubled = doubled(keys.iter().map(String::as_str));
+        let context = self.context(&parts.headers, &query, trace)?;
+        let one = async |key: String| {
+            let found = if doubled.contains(key.as_str()) {
+                Err(Problem::new(ErrorCode::BadRequest, "the key stands twice in the request"))
+            } else {
+                self.in_time(&context, self.read_one(&key, &context)).await
             };
-            Ok(stream::iter(keys).map(one).buffered(CONCURRENCY).collect::<Vec<_>>().await)
+            (key, found)
         };
-        let results = self.within(&parts.headers, &query, trace, work).await?;
-        let mut answer = BulkFound::default();
-        for (key, result) in results {
+        let mut results = stream::iter(keys).map(one).buffered(CONCURRENCY);
+        let (mut found, mut failed) = (Vec::new(), Vec::new());
+        while let Some((key, result)) = results.next().await {
             match result {
-                Ok(Some(entry)) => answer.found.push(entry),
+                Ok(Some(entry)) => found.push(entry),
                 Ok(None) => {}
-                Err(error) => answer.failed.push(Failure { key, error }),
+                Err(error) => failed.push(Failure { key, error }),
             }
         }
-        Ok((status(answer.failed.is_empty()), Json(answer)).into_response())
+        self.found_response(&found, &failed).await
     }
 
-    async fn read_one(&self, key: &str, context: &Context) -> Result<Option<Entry>, Problem> {
+    async fn read_one(&self, key: &str, context: &Context) -> Result<Option<(Key, StoredValue)>, Problem> {
         let key = Key::new(key.to_owned())?;
         match self.coordinator.read(&key, context).await? {
             CopyState::Value(stored) => {
                 self.metrics.hits.inc();
-                let entry = serde_json::from_slice(&entry_json(&key, &stored));
-                entry.map(Some).map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+                Ok(Some((key, stored)))
             }
             CopyState::Miss { reason, .. } => {
                 self.metrics.misses[reason as usize].inc();
                 Ok(None)
             }
         }
+    }
+
+    /// Writes a [`BulkFound`] straight from the stored bytes, which draw on the budget until then; the answer does after.
+    async fn found_response(
+        &self,
+        found: &[(Key, StoredValue)],
+        failed: &[Failure],
+    ) -> Result<Response, Problem> {
+        let most: usize = found.iter().map(|(_, stored)| answer::json_bytes(stored)).sum();
+        let share = self.bodies.budget().acquire(most, answer::PATIENCE).await?;
+        let mut body = Vec::with_capacity(most);
+        body.extend_from_slice(b"{\"found\":[");
+        for (index, (key, stored)) in found.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&entry_json(key, stored));
+        }
+        body.extend_from_slice(b"],\"failed\":");
+        let failures = serde_json::to_vec(failed);
+        body.extend_from_slice(
+            &failures.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?,
+        );
+        body.push(b'}');
+        let body = Body::from(share.attach(body.into()));
+        let headers = [(CONTENT_TYPE, "application/json")];
+        Ok((status(failed.is_empty()), headers, body).into_response())
     }
 
     /// A bulk request may take a quarter of the bytes that all requests together may have under way.

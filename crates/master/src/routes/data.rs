@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use annulus_protocol::condition::Precondition;
 use annulus_protocol::hop::CopyState;
-use annulus_protocol::rest::{Deleted, StoreRequest, shown_key};
-use annulus_protocol::value::{Content, OCTET_STREAM, check_content_type};
+use annulus_protocol::rest::{Deleted, StoreRequest, entry_json, shown_key};
+use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue, check_content_type};
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::telemetry::TraceContext;
 use axum::Json;
@@ -22,7 +22,7 @@ use super::answer;
 use super::openapi::{ReadProblems, StoreProblems, WriteProblems};
 use super::query::{self, DataQuery};
 use crate::Node;
-use crate::coordinator::{Change, Context, Outcome, Written};
+use crate::coordinator::{Change, Outcome, Written};
 
 /// What JSON adds to a value at most: six characters for each control character, and the rest of the document.
 const JSON_BLOW_UP: usize = 6;
@@ -31,7 +31,7 @@ const JSON_AROUND_BYTES: usize = 8 * 1024;
 /// Read an entry
 ///
 /// As JSON, or as its bytes with `?raw` or `Accept: application/octet-stream`. `HEAD` answers the same without a body.
-#[utoipa::path(get, path = "/data/{key}", tag = "data",
+#[utoipa::path(get, path = "/data/{key}", operation_id = "read_entry", tag = "data",
     params(
         ("key" = String, Path, description = "1 to 250 bytes, any bytes, percent-encoded once; a slash is %2F", min_length = 1),
         ("raw" = Option<bool>, Query, description = "Answer with the bytes"),
@@ -43,7 +43,7 @@ const JSON_AROUND_BYTES: usize = 8 * 1024;
             content((super::openapi::EntryOrJson = "application/json"), (super::openapi::Bytes = "*/*")),
             headers(("ETag" = String, description = "The version, quoted"),
                     ("Cache-Control" = String, description = "max-age from the TTL, no-cache where there is none"),
-                    ("Age" = Option<u64>, description = "Seconds since it was written, where it has a TTL"))),
+                    ("Age" = Option<u64>, description = "0, where it has a TTL"))),
         (status = 304, description = "What the client has is current"),
         ReadProblems))]
 pub(super) async fn read(State(node): State<Arc<Node>>, request: Request) -> Response {
@@ -54,7 +54,7 @@ pub(super) async fn read(State(node): State<Arc<Node>>, request: Request) -> Res
 /// Store an entry as JSON
 ///
 /// A string is stored as its text, any other JSON value as its JSON.
-#[utoipa::path(post, path = "/data", tag = "data", request_body = StoreRequest,
+#[utoipa::path(post, path = "/data", operation_id = "store_json", tag = "data", request_body = StoreRequest,
     params(
         ("If-Match" = Option<String>, Header, description = "Write only if the current ETag is among these (compare-and-swap)"),
         ("If-None-Match" = Option<String>, Header, description = "Write only if the current ETag is not among these; * only if there is none (add)"),
@@ -69,7 +69,7 @@ pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Re
 /// Store bytes
 ///
 /// The body is the value, kept with its content type. The TTL comes from `?ttl=` or `Cache-Control: max-age`.
-#[utoipa::path(put, path = "/data/{key}", tag = "data",
+#[utoipa::path(put, path = "/data/{key}", operation_id = "store_bytes", tag = "data",
     request_body(content = String, content_type = "application/octet-stream", description = "The value"),
     params(
         ("key" = String, Path, description = "1 to 250 bytes, any bytes, percent-encoded once; a slash is %2F", min_length = 1),
@@ -86,7 +86,7 @@ pub(super) async fn write(State(node): State<Arc<Node>>, request: Request) -> Re
 }
 
 /// Remove an entry
-#[utoipa::path(delete, path = "/data/{key}", tag = "data",
+#[utoipa::path(delete, path = "/data/{key}", operation_id = "delete_entry", tag = "data",
     params(
         ("key" = String, Path, description = "1 to 250 bytes, any bytes, percent-encoded once; a slash is %2F", min_length = 1),
         ("If-Match" = Option<String>, Header, description = "Remove only if the current ETag is among these"),
@@ -109,18 +109,17 @@ fn key_of(uri: &Uri) -> Result<Key, Problem> {
 impl Node {
     async fn read_entry(&self, parts: &Parts, trace: TraceContext) -> Result<Response, Problem> {
         let key = key_of(&parts.uri)?;
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &["raw", "consistency"])?;
         let if_none_match = query::precondition(&parts.headers)?.if_none_match;
         let raw = query.raw || query::accepts_bytes(&parts.headers);
-        let read = async |context: Context| self.coordinator.read(&key, &context).await;
-        match self.within(&parts.headers, &query, trace, read).await? {
+        let context = self.context(&parts.headers, &query, trace)?;
+        match self.in_time(&context, self.coordinator.read(&key, &context)).await? {
             CopyState::Value(stored) => {
                 self.metrics.hits.inc();
-                let now_ms = self.clock.now_ms();
                 if if_none_match.is_some_and(|tags| tags.matches(Some(stored.version))) {
-                    return Ok(answer::not_modified(&stored, now_ms));
+                    return Ok(answer::not_modified(&stored));
                 }
-                Ok(answer::entry(&key, &stored, raw, now_ms))
+                self.entry_response(&key, &stored, raw).await
             }
             CopyState::Miss { reason, .. } => {
                 self.metrics.misses[reason as usize].inc();
@@ -130,7 +129,7 @@ impl Node {
     }
 
     async fn store_json(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &[])?;
         let precondition = query::precondition(&parts.headers)?;
         let limit = self.limits.max_value_bytes * JSON_BLOW_UP + JSON_AROUND_BYTES;
         let (request, _share): (StoreRequest, _) = self.read_json(&parts.headers, body, limit).await?;
@@ -146,7 +145,7 @@ impl Node {
 
     async fn store_bytes(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
         let key = key_of(&parts.uri)?;
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &["ttl"])?;
         let precondition = query::precondition(&parts.headers)?;
         let ttl_seconds = query::put_ttl_seconds(&query, &parts.headers)?;
         let content_type = match parts.headers.get(CONTENT_TYPE) {
@@ -163,7 +162,7 @@ impl Node {
 
     async fn delete_entry(&self, parts: &Parts, trace: TraceContext) -> Result<Response, Problem> {
         let key = key_of(&parts.uri)?;
-        let query = DataQuery::parse(parts.uri.query())?;
+        let query = DataQuery::parse(parts.uri.query(), &[])?;
         let precondition = query::precondition(&parts.headers)?;
         let written = self.change(&key, &change(None, None), &precondition, parts, &query, trace).await?;
         if !written.replaced {
@@ -181,7 +180,8 @@ impl Node {
         query: &DataQuery,
         trace: TraceContext,
     ) -> Result<Written, Problem> {
-        let work = async |context: Context| {
+        let context = self.context(&parts.headers, query, trace)?;
+        let work = async {
             if precondition.is_empty() {
                 return self.coordinator.write(key, change, &context).await;
             }
@@ -190,7 +190,17 @@ impl Node {
                 Outcome::Failed(current) => Err(answer::precondition_failed(current)),
             }
         };
-        self.within(&parts.headers, query, trace, work).await
+        self.in_time(&context, work).await
+    }
+
+    /// An entry as its client wants it. JSON may be several times as long as the bytes, so it draws on the budget itself.
+    async fn entry_response(&self, key: &Key, stored: &StoredValue, raw: bool) -> Result<Response, Problem> {
+        if raw {
+            return Ok(answer::raw_entry(stored));
+        }
+        let share = self.bodies.budget().acquire(answer::json_bytes(stored), answer::PATIENCE).await?;
+        let body = share.attach(entry_json(key, stored).into());
+        Ok(answer::json_entry(body, stored))
     }
 
     /// Reads a JSON body.

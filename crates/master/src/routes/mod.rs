@@ -8,6 +8,7 @@ pub(crate) mod openapi;
 mod query;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use annulus_protocol::{ErrorCode, Problem};
@@ -24,6 +25,8 @@ use crate::Node;
 use crate::coordinator::Context;
 use query::DataQuery;
 
+/// Between two log lines about requests that failed.
+const FAILURE_LOG_INTERVAL_MS: u64 = 100;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) fn public(node: Arc<Node>) -> Router {
@@ -56,7 +59,7 @@ impl Node {
             Err(problem) => {
                 let outcome = Outcome::from(problem.code);
                 if problem.status >= 500 {
-                    tracing::warn!(request_id = %trace.request_id(), code = problem.code.as_str(), "{}", problem.detail);
+                    self.log_failure(trace, &problem);
                 }
                 (outcome, ApiError(problem).into_response())
             }
@@ -70,29 +73,55 @@ impl Node {
         response
     }
 
-    /// Runs the part of an operation that asks auxiliaries, within the request's deadline.
-    async fn within<T, F>(
+    /// The request's deadline, counted from now, and what else goes with it.
+    fn context(
         &self,
         headers: &HeaderMap,
         query: &DataQuery,
         trace: TraceContext,
-        work: F,
-    ) -> Result<T, Problem>
-    where
-        F: AsyncFnOnce(Context) -> Result<T, Problem>,
-    {
-        let limit: Duration = annulus_service::request::deadline(headers, &self.limits)?;
-        let context = Context {
+    ) -> Result<Context, Problem> {
+        let limit = annulus_service::request::deadline(headers, &self.limits)?;
+        Ok(Context {
             deadline_us: self.clock.now_us() + limit.as_micros() as u64,
             trace: trace.child(&self.trace_ids),
             consistency: query.consistency.unwrap_or(self.consistency),
+        })
+    }
+
+    /// Runs what asks auxiliaries, until the request's deadline.
+    async fn in_time<T>(
+        &self,
+        context: &Context,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let left = Duration::from_micros(context.deadline_us.saturating_sub(self.clock.now_us()));
+        tokio::time::timeout(left, work).await.unwrap_or_else(|_| {
+            let detail = "no answer within the deadline; a write may have happened all the same";
+            Err(Problem::new(ErrorCode::DeadlineExceeded, detail))
+        })
+    }
+
+    /// Logs a failure of the server, at most ten a second: in an outage every request fails alike.
+    fn log_failure(&self, trace: TraceContext, problem: &Problem) {
+        let now_ms = self.clock.now_ms();
+        let last_ms = self.last_failure_logged_ms.load(Ordering::Relaxed);
+        let is_due = now_ms >= last_ms + FAILURE_LOG_INTERVAL_MS;
+        let claim = || {
+            self.last_failure_logged_ms
+                .compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         };
-        match tokio::time::timeout(limit, work(context)).await {
-            Ok(result) => result,
-            Err(_) => Err(Problem::new(
-                ErrorCode::DeadlineExceeded,
-                format!("no answer within {} ms; a write may have happened all the same", limit.as_millis()),
-            )),
+        if is_due && claim() {
+            let passed_over = self.failures_not_logged.swap(0, Ordering::Relaxed);
+            tracing::warn!(
+                request_id = %trace.request_id(),
+                code = problem.code.as_str(),
+                passed_over,
+                "{}",
+                problem.detail
+            );
+        } else {
+            self.failures_not_logged.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

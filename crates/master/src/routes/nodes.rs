@@ -19,7 +19,7 @@ use crate::hop::Call;
 const FIGURES_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// List the nodes
-#[utoipa::path(get, path = "/nodes", tag = "nodes",
+#[utoipa::path(get, path = "/nodes", operation_id = "list_nodes", tag = "nodes",
     responses((status = 200, description = "Every node of the ring", body = Nodes)))]
 pub(super) async fn list(State(node): State<Arc<Node>>, headers: HeaderMap) -> Json<Nodes> {
     let trace = TraceContext::from_headers(&headers, &node.trace_ids);
@@ -35,7 +35,7 @@ pub(super) async fn list(State(node): State<Arc<Node>>, headers: HeaderMap) -> J
 }
 
 /// Show one node
-#[utoipa::path(get, path = "/nodes/{id}", tag = "nodes",
+#[utoipa::path(get, path = "/nodes/{id}", operation_id = "show_node", tag = "nodes",
     params(("id" = String, Path, description = "The node's name", min_length = 1)),
     responses(
         (status = 200, description = "The node", body = NodeInfo),

@@ -3,7 +3,9 @@
 use annulus_protocol::Problem;
 use axum::Json;
 use axum::response::Html;
-use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, IntoResponses, OpenApi, PartialSchema, ToSchema, schema};
 
 use super::{bulk, data, nodes};
 
@@ -19,7 +21,7 @@ use super::{bulk, data, nodes};
         nodes::not_yet_register, nodes::not_yet_remove, nodes::not_yet_backup, nodes::not_yet_restore,
         nodes::not_yet_rebalance, health, ready, metrics
     ),
-    components(schemas(Problem, EntryOrJson, Bytes)),
+    components(schemas(Problem, annulus_protocol::rest::Entry, EntryOrJson, Bytes)),
     tags(
         (name = "data", description = "Entries"),
         (name = "nodes", description = "The nodes that hold them"),
@@ -36,16 +38,23 @@ pub(super) async fn page() -> Html<&'static str> {
     Html(include_str!("try.html"))
 }
 
-/// What a read answers as `application/json`.
-#[derive(ToSchema, serde::Serialize)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "stands in the document only")]
-pub(super) enum EntryOrJson {
-    /// The entry.
-    Entry(annulus_protocol::rest::Entry),
-    /// Raw: the value itself, where that is JSON.
-    Json(serde_json::Value),
+/// What a read answers as `application/json`: the entry; raw, the value itself where that is JSON.
+pub(super) struct EntryOrJson;
+
+impl PartialSchema for EntryOrJson {
+    fn schema() -> RefOr<Schema> {
+        let entry = Ref::from_schema_name("Entry");
+        AnyOfBuilder::new()
+            .item(entry)
+            .item(schema!(
+                #[inline]
+                serde_json::Value
+            ))
+            .into()
+    }
 }
+
+impl ToSchema for EntryOrJson {}
 
 /// The value's bytes.
 #[derive(ToSchema)]
@@ -160,13 +169,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_has_a_summary_and_an_answer() {
+    fn every_operation_has_a_name_of_its_own_a_summary_and_an_answer() {
         let document = serde_json::to_value(Document::openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
         assert_eq!(paths.len(), 12);
+        let mut ids = std::collections::HashSet::new();
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert!(operation["summary"].is_string(), "{method} {path}");
+                let id = operation["operationId"].as_str().unwrap().to_owned();
+                assert!(ids.insert(id), "{method} {path} has another one's operationId");
                 assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
             }
         }

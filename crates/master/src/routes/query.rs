@@ -1,6 +1,6 @@
 //! Query parameters and headers of the routes under `/data`.
 
-use annulus_protocol::condition::{ETags, Precondition};
+use annulus_protocol::condition::{Comparison, ETags, Precondition};
 use annulus_protocol::duration::{max_age_seconds, parse_ttl_seconds};
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::config::Consistency;
@@ -19,11 +19,20 @@ pub(super) struct DataQuery {
 }
 
 impl DataQuery {
-    /// Reads a query string. A name that is not known is an error: a misspelt `ttl` would be an entry that never expires.
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
+    /// Reads a query string that may hold each of `taken` once. Any other name is an error: a misspelt `ttl` would be an
+    /// entry that never expires.
+    pub(super) fn parse(query: Option<&str>, taken: &[&str]) -> Result<Self, Problem> {
         let mut parsed = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !taken.contains(&name) {
+                return Err(unknown(name, taken));
+            }
+            if seen.contains(&name) {
+                return Err(bad(&format!("the query parameter {name} stands twice")));
+            }
+            seen.push(name);
             match (name, value) {
                 ("raw", "" | "1" | "true") => parsed.raw = true,
                 ("raw", "0" | "false") => parsed.raw = false,
@@ -31,12 +40,17 @@ impl DataQuery {
                 ("consistency", "quorum") => parsed.consistency = Some(Consistency::Quorum),
                 ("consistency", "one") => parsed.consistency = Some(Consistency::One),
                 ("consistency", _) => return Err(bad("consistency is quorum or one")),
-                ("raw", _) => return Err(bad("raw is true or false, or stands alone")),
-                _ => return Err(bad("unknown query parameter; known are raw, ttl and consistency")),
+                _ => return Err(bad("raw is true or false, or stands alone")),
             }
         }
         Ok(parsed)
     }
+}
+
+fn unknown(name: &str, taken: &[&str]) -> Problem {
+    let shown: String = name.chars().take(40).collect();
+    let known = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
+    bad(&format!("the query parameter {shown:?} is not taken here; known: {known}"))
 }
 
 /// The TTL of a `PUT`: `?ttl=`, else `Cache-Control: max-age`.
@@ -49,7 +63,10 @@ pub(super) fn put_ttl_seconds(query: &DataQuery, headers: &HeaderMap) -> Result<
 
 /// `If-Match` and `If-None-Match`.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
-    Ok(Precondition { if_match: tags(headers, &IF_MATCH)?, if_none_match: tags(headers, &IF_NONE_MATCH)? })
+    Ok(Precondition {
+        if_match: tags(headers, &IF_MATCH, Comparison::Strong)?,
+        if_none_match: tags(headers, &IF_NONE_MATCH, Comparison::Weak)?,
+    })
 }
 
 /// Whether the client asks for the bytes by `Accept: application/octet-stream`.
@@ -62,9 +79,9 @@ pub(super) fn accepts_bytes(headers: &HeaderMap) -> bool {
     })
 }
 
-fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<ETags>, Problem> {
+fn tags(headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> Result<Option<ETags>, Problem> {
     let Some(value) = text(headers, name)? else { return Ok(None) };
-    ETags::parse(value).map(Some).map_err(|detail| bad(&format!("{name}: {detail}")))
+    ETags::parse(value, comparison).map(Some).map_err(|detail| bad(&format!("{name}: {detail}")))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
@@ -80,22 +97,32 @@ fn bad(detail: &str) -> Problem {
 mod tests {
     use super::*;
 
+    const ALL: &[&str] = &["raw", "ttl", "consistency"];
+
+    #[test]
+    fn a_parameter_that_the_method_does_not_take_is_named() {
+        let refused = |query, taken| DataQuery::parse(Some(query), taken).unwrap_err().detail;
+        assert!(refused("consistncy=one", ALL).contains("\"consistncy\""));
+        assert!(refused("ttl=5", &["raw"]).contains("\"ttl\" is not taken here; known: raw"));
+        assert!(refused("ttl=5&ttl=6", ALL).contains("ttl stands twice"));
+    }
+
     #[test]
     fn a_misspelt_parameter_is_an_error_and_not_an_entry_that_never_expires() {
-        assert_eq!(DataQuery::parse(Some("tll=5")).unwrap_err().code, ErrorCode::BadRequest);
-        assert_eq!(DataQuery::parse(Some("ttl=-5")).unwrap_err().code, ErrorCode::BadTtl);
-        assert_eq!(DataQuery::parse(Some("consistency=some")).unwrap_err().code, ErrorCode::BadRequest);
-        let parsed = DataQuery::parse(Some("raw&ttl=5&consistency=one")).unwrap();
+        assert_eq!(DataQuery::parse(Some("tll=5"), ALL).unwrap_err().code, ErrorCode::BadRequest);
+        assert_eq!(DataQuery::parse(Some("ttl=-5"), ALL).unwrap_err().code, ErrorCode::BadTtl);
+        assert_eq!(DataQuery::parse(Some("consistency=some"), ALL).unwrap_err().code, ErrorCode::BadRequest);
+        let parsed = DataQuery::parse(Some("raw&ttl=5&consistency=one"), ALL).unwrap();
         let consistency = Some(Consistency::One);
         assert_eq!(parsed, DataQuery { raw: true, ttl_seconds: Some(5), consistency });
-        assert_eq!(DataQuery::parse(None).unwrap(), DataQuery::default());
+        assert_eq!(DataQuery::parse(None, ALL).unwrap(), DataQuery::default());
     }
 
     #[test]
     fn the_query_comes_before_the_header() {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, "max-age=30".parse().unwrap());
-        let ttl = |query| put_ttl_seconds(&DataQuery::parse(query).unwrap(), &headers).unwrap();
+        let ttl = |query| put_ttl_seconds(&DataQuery::parse(query, ALL).unwrap(), &headers).unwrap();
         assert_eq!(ttl(None), Some(30));
         assert_eq!(ttl(Some("ttl=5")), Some(5));
         assert_eq!(ttl(Some("ttl=0")), None);

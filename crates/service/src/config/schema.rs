@@ -63,7 +63,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 const PORT: Kind = Kind::Count(0, 65_535);
 const SOCKET_TIMEOUT: Kind = Kind::Duration(ms(10), seconds(600));
-const REQUEST_DEADLINE: Kind = Kind::Duration(ms(1), seconds(60));
+const REQUEST_DEADLINE: Kind = Kind::Duration(ms(1), seconds(2));
 const MI: u64 = 1 << 20;
 const GI: u64 = 1 << 30;
 
@@ -91,13 +91,13 @@ const SCHEMA: &[Setting] = &[
     setting("limits.max_bulk_items", "1000", Kind::Count(1, 100_000),
         "How many items one bulk request may have."),
     setting("limits.deadline", "1s", REQUEST_DEADLINE,
-        "How long a request may take when the client does not say, from its arrival to its answer."),
+        "How long a request may take when the client does not say, from when its body is in to its answer."),
     setting("limits.max_deadline", "2s", REQUEST_DEADLINE,
         "The most that a client may ask for with `X-Deadline-Ms`."),
 
     setting("cluster.auxiliaries", "", Kind::List,
         "The auxiliaries as `[name=]host:port[@zone][*weight]`; the name defaults to `host:port`."),
-    setting("cluster.replicas", "", Kind::OptionalCount(1, 16),
+    setting("cluster.replicas", "", Kind::OptionalCount(1, 7),
         "Copies of each key; not given, it is 2 where there are two auxiliaries or more, otherwise 1."),
     setting("cluster.virtual_nodes", "4096", Kind::Count(1, 65_536),
         "Places on the ring for each unit of a node's weight; the same on every master, because it decides which node owns a key.")

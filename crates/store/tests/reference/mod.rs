@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use annulus_store::{Condition, Previous, PutError};
+use annulus_store::{Condition, Previous, PutError, Taken};
 
 /// What a key holds; no content is a tombstone.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Reference {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
         if known >= value.version {
-            return Err(PutError::Refused { version: known, age_ms: None });
+            return Err(PutError::Refused { version: known, taken: Taken::Once });
         }
         if let Some(ballot) = promised.filter(|ballot| *ballot > value.version) {
             return Err(PutError::Promised { ballot });
@@ -109,7 +109,7 @@ impl Reference {
         let found = self.look(key, hash, now, false);
         let standing = self.promises.get(&key).filter(|(_, until)| now < *until).map(|promise| promise.0);
         if found.0 >= ballot {
-            return Err(PutError::Refused { version: found.0, age_ms: None });
+            return Err(PutError::Refused { version: found.0, taken: Taken::Once });
         }
         if let Some(ballot) = standing.filter(|other| *other > ballot) {
             return Err(PutError::Promised { ballot });

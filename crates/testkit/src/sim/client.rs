@@ -111,7 +111,7 @@ impl Step<'_> {
                 // A swap that succeeded saw the value that it replaced.
                 self.note(Operation { start, end, is_write: false, value: before });
                 self.note(Operation { start, end, is_write: true, value });
-                self.notes.borrow_mut().outcome.swaps.push((self.key, before));
+                self.notes.borrow_mut().outcome.swaps.push((self.key, before, value));
             }
             _ => self.note(Operation { start, end: UNKNOWN, is_write: true, value }),
         }
@@ -161,7 +161,8 @@ impl Step<'_> {
         let io = turmoil::net::TcpStream::connect((host.as_str(), 80)).await.ok()?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.ok()?;
         let driver = tokio::spawn(connection);
-        let uri = format!("/data/key-{}?raw", self.key);
+        let raw = if method == Method::GET { "?raw" } else { "" };
+        let uri = format!("/data/key-{}{raw}", self.key);
         let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
         if let Some(etag) = if_match {
             request = request.header(IF_MATCH, etag);

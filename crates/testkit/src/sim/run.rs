@@ -70,8 +70,8 @@ impl Scenario {
 pub struct Outcome {
     /// For each key what clients did and saw.
     pub histories: Vec<Vec<Operation>>,
-    /// Compare-and-swaps that succeeded: the key and the value that they replaced.
-    pub swaps: Vec<(usize, u64)>,
+    /// Compare-and-swaps that succeeded: the key, the value that they replaced and the one that they wrote.
+    pub swaps: Vec<(usize, u64, u64)>,
     /// Requests sent.
     pub operations: u64,
     /// Requests answered with a server error.
@@ -91,11 +91,13 @@ impl Outcome {
     /// Says what is contradictory.
     pub fn check(&self) -> Result<(), String> {
         for (key, history) in self.histories.iter().enumerate() {
-            history::check(history).map_err(|why| format!("key-{key}: {why}"))?;
+            let swaps = self.swaps.iter().filter(|swap| swap.0 == key);
+            let pairs: Vec<_> = swaps.map(|(_, before, after)| (*before, *after)).collect();
+            history::check_with_swaps(history, &pairs).map_err(|why| format!("key-{key}: {why}"))?;
         }
         let mut replaced = HashSet::new();
-        match self.swaps.iter().find(|swap| !replaced.insert(**swap)) {
-            Some((key, value)) => Err(format!("key-{key}: value {value} was swapped for two others")),
+        match self.swaps.iter().find(|(key, before, _)| !replaced.insert((*key, *before))) {
+            Some((key, value, _)) => Err(format!("key-{key}: value {value} was swapped for two others")),
             None => Ok(()),
         }
     }
