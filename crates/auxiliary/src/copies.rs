@@ -121,6 +121,7 @@ fn condition(condition: Condition) -> store::Condition {
         Condition::Present => store::Condition::Present,
         Condition::VersionIs(version) => store::Condition::VersionIs(version.0),
         Condition::Promised => store::Condition::Promised,
+        Condition::Under(ballot) => store::Condition::Under(ballot.0),
     }
 }
 

@@ -40,13 +40,12 @@ impl<'a> WriteHeaders<'a> {
             None => OCTET_STREAM,
             Some(value) => check_content_type(value.as_bytes()).map_err(bad)?,
         };
-        let condition =
-            match headers.get(CONDITION_HEADER) {
-                None => Condition::Always,
-                Some(value) => value.to_str().ok().and_then(Condition::parse).ok_or_else(|| {
-                    bad(format!("{CONDITION_HEADER}: absent, present, promised or version=N"))
-                })?,
-            };
+        let condition = match headers.get(CONDITION_HEADER) {
+            None => Condition::Always,
+            Some(value) => value.to_str().ok().and_then(Condition::parse).ok_or_else(|| {
+                bad(format!("{CONDITION_HEADER}: absent, present, promised, version=N or under=N"))
+            })?,
+        };
         Ok(Self {
             version: version(headers, now_ms)?,
             content_type,

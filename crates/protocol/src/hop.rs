@@ -131,6 +131,8 @@ pub enum Condition {
     VersionIs(Version),
     /// The copy still keeps the promise that it made to the write's own version.
     Promised,
+    /// The copy still keeps the promise that it made to this version, which may be above the write's.
+    Under(Version),
 }
 
 impl Condition {
@@ -142,6 +144,7 @@ impl Condition {
             Self::Present => Some("present".to_owned()),
             Self::VersionIs(version) => Some(format!("version={version}")),
             Self::Promised => Some("promised".to_owned()),
+            Self::Under(version) => Some(format!("under={version}")),
         }
     }
 
@@ -151,7 +154,11 @@ impl Condition {
             "absent" => Some(Self::Absent),
             "present" => Some(Self::Present),
             "promised" => Some(Self::Promised),
-            _ => text.strip_prefix("version=")?.parse().ok().map(Self::VersionIs),
+            _ => match text.split_once('=')? {
+                ("version", version) => version.parse().ok().map(Self::VersionIs),
+                ("under", version) => version.parse().ok().map(Self::Under),
+                _ => None,
+            },
         }
     }
 }
@@ -203,9 +210,13 @@ mod tests {
 
     #[test]
     fn conditions_and_reasons_read_back() {
-        for condition in
-            [Condition::Absent, Condition::Present, Condition::VersionIs(Version(7)), Condition::Promised]
-        {
+        for condition in [
+            Condition::Absent,
+            Condition::Present,
+            Condition::VersionIs(Version(7)),
+            Condition::Promised,
+            Condition::Under(Version(8)),
+        ] {
             assert_eq!(Condition::parse(&condition.to_header().unwrap()), Some(condition));
         }
         assert_eq!(Condition::Always.to_header(), None);

@@ -92,6 +92,9 @@ pub enum Condition {
     /// [`Store::promise`](crate::Store::promise) gave exactly the write's version no longer than a fifth of
     /// [`Options::promise_ttl_ms`] ago, and nothing came between.
     Promised,
+    /// As `Promised`, but for a promise to this ballot, which may be above the write's version: what an older write needs
+    /// to get past a promise that nobody uses.
+    Under(u64),
 }
 
 /// What a read finds.

@@ -1,7 +1,7 @@
 //! The store's promises, one test each.
 
 use annulus_store::{
-    Condition, Lookup, Miss, MissReason, Options, Previous, PutError, ScanCursor, Store, Write,
+    Condition, Lookup, Miss, MissReason, Options, Previous, PutError, ScanCursor, Store, Taken, Write,
 };
 
 const NOW: u64 = 1_700_000_000_000;
@@ -239,6 +239,17 @@ fn a_promise_keeps_lower_writes_out_and_lets_its_own_in_once() {
     assert_eq!(put(&store, b"k", &Write::value(12, b"b"), Condition::Promised), Ok(()));
     let failed = Err(PutError::ConditionFailed { version: 12, exists: true });
     assert_eq!(put(&store, b"k", &Write::value(13, b"c"), Condition::Promised), failed);
+    assert_eq!(store.stats().promises, 0);
+}
+
+#[test]
+fn an_older_write_gets_past_a_promise_only_under_its_ballot() {
+    let store = items(10);
+    assert!(store.promise(b"k", hash(b"k"), 10, NOW).is_ok());
+    let write = |condition| put(&store, b"k", &Write::value(5, b"v"), condition);
+    assert_eq!(write(Condition::Always), Err(PutError::Promised { ballot: 10 }));
+    assert_eq!(write(Condition::Under(9)), Err(PutError::ConditionFailed { version: 0, exists: false }));
+    assert_eq!(write(Condition::Under(10)), Ok(()));
     assert_eq!(store.stats().promises, 0);
 }
 

@@ -1,14 +1,13 @@
 //! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
 
 use annulus_protocol::hop::{Condition, CopyState, CopyWrite, MissReason, Refusal};
-use annulus_protocol::value::Content;
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
 use super::gather::{Gathered, Rules, Weight, all_or_nothing, gather};
 use super::race::Preference;
-use super::swap::live_version;
-use super::{Change, Context, Coordinator, MAX_ATTEMPTS};
+use super::swap::Forced;
+use super::{Context, Coordinator, MAX_ATTEMPTS};
 
 /// How often a read waits for a conditional write to end before it ends it itself.
 const PATIENT_ATTEMPTS: usize = 5;
@@ -59,7 +58,10 @@ impl Coordinator {
                 Repair::Done => return Ok(newest.clone()),
                 Repair::Outdated => self.back_off(attempt).await,
                 Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
-                Repair::Blocked => self.take_over(key, newest, context).await?,
+                Repair::Blocked => match self.force(key, &repair_write(newest), context).await? {
+                    Forced::Done => return Ok(newest.clone()),
+                    Forced::Outdated => self.back_off(attempt).await,
+                },
                 Repair::Failed(have) => return Err(Self::too_few_answer_a_read(have, self.quorum.replicas)),
             }
         }
@@ -94,16 +96,6 @@ impl Coordinator {
         let mut holding = holding.map(|(_, state)| state).peekable();
         let value = (*holding.peek()?).clone();
         (holding.count() >= self.quorum.replicas && !newer).then_some(value)
-    }
-
-    /// Ends a conditional write that somebody promised and does not finish, by writing what is there once more above it.
-    /// Its master may have died; or it is alive, and will find that its promises are gone.
-    async fn take_over(&self, key: &Key, newest: &CopyState, context: &Context) -> Result<(), Problem> {
-        let (value, ttl_left_ms, flags) = contents(newest);
-        let change = Change { value, ttl_left_ms, flags };
-        let version = self.next_version().as_swap();
-        self.swap(key, &change, version, live_version(newest), context).await?;
-        Ok(())
     }
 
     /// With one copy there is nobody to agree with and nobody else to ask.
@@ -185,15 +177,11 @@ fn is_repairable(state: &CopyState) -> bool {
     matches!(state, CopyState::Value(_) | CopyState::Miss { tombstone: true, .. })
 }
 
-fn contents(state: &CopyState) -> (Option<Content>, Option<u64>, u32) {
-    match state {
+fn repair_write(newest: &CopyState) -> CopyWrite {
+    let (value, ttl_left_ms, flags) = match newest {
         CopyState::Value(stored) => (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags),
         CopyState::Miss { .. } => (None, None, 0),
-    }
-}
-
-fn repair_write(newest: &CopyState) -> CopyWrite {
-    let (value, ttl_left_ms, flags) = contents(newest);
+    };
     CopyWrite { version: newest.version(), value, ttl_left_ms, flags, condition: Condition::Always }
 }
 

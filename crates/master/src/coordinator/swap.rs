@@ -4,7 +4,7 @@
 //! (Rystsov, 2018): first the copies promise to refuse whatever is below the new version and say what they hold, then they
 //! take it if they still keep the promise.
 
-use annulus_protocol::hop::{Condition, CopyState, CopyWrite};
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal};
 use annulus_protocol::{Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
@@ -20,6 +20,14 @@ pub(super) enum Swap {
     Refused,
     /// Not all that should took it: only a look at the copies can tell.
     Unclear,
+}
+
+/// How an attempt to bring an older write past promises ended.
+pub(super) enum Forced {
+    /// As many copies as it needs have it.
+    Done,
+    /// Something newer is there, or somebody else promised: look again.
+    Outdated,
 }
 
 impl Coordinator {
@@ -69,23 +77,61 @@ impl Coordinator {
         current: Option<Version>,
         context: &Context,
     ) -> Result<Swap, Problem> {
-        let need = self.quorum.replicas.max(self.quorum.reads);
-        let preference = self.preference(key);
-        let ask = |node| self.hop.promise(node, key, ballot, self.call(context));
-        let promises = gather(&self.fleet, self.rules(preference, need), ask, all_or_nothing).await;
-        if let Some(refusal) = promises.answers.iter().find_map(|(_, answer)| answer.as_ref().err()) {
-            self.learn(*refusal)?;
+        let promises = match self.promises(key, ballot, context).await? {
+            Ok(promises) => promises,
+            Err(refusal) => {
+                self.learn(refusal)?;
+                return Ok(Swap::Refused);
+            }
+        };
+        if newest(promises.iter().map(|(_, state)| state)).and_then(live_version) != current {
             return Ok(Swap::Refused);
         }
-        if !promises.complete {
-            return Err(Self::too_few_take_a_write(promises.answers.len(), need));
-        }
-        let states = promises.answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-        if newest(states).and_then(live_version) != current {
-            return Ok(Swap::Refused);
-        }
-        let keepers = Preference::new(promises.answers.iter().map(|(node, _)| *node));
+        let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
         self.accept(key, change, ballot, keepers, context).await
+    }
+
+    /// The first phase: as many copies as a write needs promise to take nothing below `ballot`, and say what they hold.
+    async fn promises(
+        &self,
+        key: &Key,
+        ballot: Version,
+        context: &Context,
+    ) -> Result<Result<Vec<(usize, CopyState)>, Refusal>, Problem> {
+        let need = self.quorum.replicas;
+        let ask = |node| self.hop.promise(node, key, ballot, self.call(context));
+        let rules = self.rules(self.preference(key), need);
+        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+        let answered = gathered.answers.len();
+        let promises: Result<Vec<_>, Refusal> =
+            gathered.answers.into_iter().map(|(node, answer)| Ok((node, answer?))).collect();
+        if promises.is_ok() && !gathered.complete {
+            return Err(Self::too_few_take_a_write(answered, need));
+        }
+        Ok(promises)
+    }
+
+    /// Brings a write that some copy has to as many as it needs, past promises that stand in its way: its master promised
+    /// and died, or is slow and will find its promises gone. The write stays what it is, under its own version, so that
+    /// whoever made it still knows it.
+    pub(super) async fn force(
+        &self,
+        key: &Key,
+        write: &CopyWrite,
+        context: &Context,
+    ) -> Result<Forced, Problem> {
+        let ballot = self.next_version();
+        let Ok(promises) = self.promises(key, ballot, context).await? else { return Ok(Forced::Outdated) };
+        if newest(promises.iter().map(|(_, state)| state)).map(CopyState::version) > Some(write.version) {
+            return Ok(Forced::Outdated);
+        }
+        let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
+        let write = CopyWrite { condition: Condition::Under(ballot), ..write.clone() };
+        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let rules = self.rules(keepers, self.quorum.replicas);
+        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+        let all_took_it = gathered.complete && gathered.answers.iter().all(|(_, answer)| answer.is_ok());
+        Ok(if all_took_it { Forced::Done } else { Forced::Outdated })
     }
 
     /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile

@@ -11,7 +11,7 @@ use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
 use super::gather::{Gathered, Weight, gather};
-use super::swap::Swap;
+use super::swap::Forced;
 use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum};
 
 /// How often a write waits for a swap to end that somebody promised, before it goes above it.
@@ -110,7 +110,11 @@ impl Coordinator {
                 }
                 Verdict::Open if gathered.open > 0 => return Err(self.too_few_took_it(&gathered)),
                 Verdict::Open if tally.promised > 0 && attempt >= PATIENT_ATTEMPTS => {
-                    return self.finish(key, change, version, context).await;
+                    if let Forced::Done = self.force(key, &plain(version, change), context).await? {
+                        // What it replaced is not known any more; somebody who deletes may hear that there was something.
+                        return Ok(Written { version, replaced: true });
+                    }
+                    open_before = tally.took.max(open_before);
                 }
                 // A copy that took it may be away the next time; that it had it stays true.
                 Verdict::Open => open_before = tally.took.max(open_before),
@@ -148,23 +152,6 @@ impl Coordinator {
             _ => Weight::Waits,
         };
         gather(&self.fleet, self.rules(self.preference(key), self.quorum.replicas), ask, weigh).await
-    }
-
-    /// Brings a write that some copy took to the others past a promise that stands in its way, if it is still the newest.
-    async fn finish(
-        &self,
-        key: &Key,
-        change: &Change,
-        version: Version,
-        context: &Context,
-    ) -> Result<Written, Problem> {
-        let current = change.value.is_some().then_some(version);
-        let above = self.next_version().as_swap();
-        match self.swap(key, change, above, current, context).await? {
-            // Deletes have no version to be recognised by: another may have come between.
-            Swap::Written(written) if current.is_some() => Ok(written),
-            _ => Err(Self::outcome_unknown()),
-        }
     }
 
     fn learn_all(&self, gathered: &Gathered<Said>) -> Result<(), Problem> {
