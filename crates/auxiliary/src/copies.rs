@@ -24,6 +24,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) content_type: &'a str,
     pub(crate) flags: u32,
+    pub(crate) origin: Option<Version>,
     pub(crate) ttl_left_ms: Option<u64>,
     pub(crate) condition: Condition,
 }
@@ -46,6 +47,7 @@ impl Copies {
             // The store's empty content type stands for the most common one and takes no memory.
             content_type: if incoming.content_type == OCTET_STREAM { "" } else { incoming.content_type },
             flags: incoming.flags,
+            origin: incoming.origin.map(|origin| origin.0),
             deadline_ms: incoming.ttl_left_ms.map(|left| now_ms.saturating_add(left)),
         };
         let hash = annulus_ring::key_hash(key.as_bytes());
@@ -83,6 +85,7 @@ fn state(found: Lookup, now_ms: u64) -> CopyState {
             };
             CopyState::Value(StoredValue {
                 version: Version(entry.version()),
+                origin: entry.origin().map(Version),
                 ttl_left_ms: entry.deadline_ms().map(|deadline| deadline.saturating_sub(now_ms)),
                 flags: entry.flags(),
                 content: Content { content_type: content_type.to_owned(), bytes: value_of(entry) },
@@ -121,7 +124,6 @@ fn condition(condition: Condition) -> store::Condition {
         Condition::Present => store::Condition::Present,
         Condition::VersionIs(version) => store::Condition::VersionIs(version.0),
         Condition::Promised => store::Condition::Promised,
-        Condition::Under(ballot) => store::Condition::Under(ballot.0),
     }
 }
 

@@ -99,6 +99,7 @@ async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Out
         value: (!deletes).then_some(&bytes),
         content_type: write.content_type,
         flags: write.flags,
+        origin: write.origin,
         ttl_left_ms: write.ttl_left_ms,
         condition: write.condition,
     };

@@ -1,9 +1,9 @@
 //! Copies as HTTP: headers in, headers out.
 
 use annulus_protocol::hop::{
-    CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, PREVIOUS_HEADER,
-    PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER,
-    Taken, TakenBefore, VERSION_HEADER,
+    CONDITION_HEADER, Condition, CopyState, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, ORIGIN_HEADER,
+    PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER, TOMBSTONE_HEADER,
+    TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
 };
 use annulus_protocol::value::{OCTET_STREAM, check_content_type};
 use annulus_protocol::{ErrorCode, Problem, Version};
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
+const ORIGIN: HeaderName = HeaderName::from_static(ORIGIN_HEADER);
 const TAKEN: HeaderName = HeaderName::from_static(TAKEN_HEADER);
 const MEMORY_MS: HeaderName = HeaderName::from_static(MEMORY_MS_HEADER);
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
@@ -30,6 +31,7 @@ pub(crate) struct WriteHeaders<'a> {
     pub(crate) version: Version,
     pub(crate) content_type: &'a str,
     pub(crate) flags: u32,
+    pub(crate) origin: Option<Version>,
     pub(crate) ttl_left_ms: Option<u64>,
     pub(crate) condition: Condition,
 }
@@ -40,16 +42,18 @@ impl<'a> WriteHeaders<'a> {
             None => OCTET_STREAM,
             Some(value) => check_content_type(value.as_bytes()).map_err(bad)?,
         };
-        let condition = match headers.get(CONDITION_HEADER) {
-            None => Condition::Always,
-            Some(value) => value.to_str().ok().and_then(Condition::parse).ok_or_else(|| {
-                bad(format!("{CONDITION_HEADER}: absent, present, promised, version=N or under=N"))
-            })?,
-        };
+        let condition =
+            match headers.get(CONDITION_HEADER) {
+                None => Condition::Always,
+                Some(value) => value.to_str().ok().and_then(Condition::parse).ok_or_else(|| {
+                    bad(format!("{CONDITION_HEADER}: absent, present, promised or version=N"))
+                })?,
+            };
         Ok(Self {
             version: version(headers, now_ms)?,
             content_type,
             flags: number(headers, &FLAGS)?.unwrap_or(0),
+            origin: number(headers, &ORIGIN)?.map(Version),
             ttl_left_ms: number(headers, &TTL_LEFT_MS)?,
             condition,
         })
@@ -96,6 +100,9 @@ pub(crate) fn state_response(state: CopyState, share: Share) -> Response {
             }
             if let Some(left) = stored.ttl_left_ms {
                 headers.insert(TTL_LEFT_MS, left.into());
+            }
+            if let Some(origin) = stored.origin {
+                headers.insert(ORIGIN, origin.0.into());
             }
             if stored.flags != 0 {
                 headers.insert(FLAGS, stored.flags.into());

@@ -14,6 +14,8 @@ pub const VERSION_HEADER: &str = "annulus-version";
 pub const TTL_LEFT_MS_HEADER: &str = "annulus-ttl-ms";
 /// The memcached client's flags: decimal; absent: 0.
 pub const FLAGS_HEADER: &str = "annulus-flags";
+/// The version under which an entry was first written, where it was carried on under a newer one.
+pub const ORIGIN_HEADER: &str = "annulus-origin";
 /// What a write asks of the entry that is there: see [`Condition`].
 pub const CONDITION_HEADER: &str = "annulus-condition";
 /// On a miss: why, as in the metric `annulus_cache_misses_total`.
@@ -107,6 +109,8 @@ pub struct CopyWrite {
     pub ttl_left_ms: Option<u64>,
     /// The memcached client's flags.
     pub flags: u32,
+    /// The version under which it was first written, where it is carried on under a newer one.
+    pub origin: Option<Version>,
     /// What must hold of the copy.
     pub condition: Condition,
 }
@@ -131,8 +135,6 @@ pub enum Condition {
     VersionIs(Version),
     /// The copy still keeps the promise that it made to the write's own version.
     Promised,
-    /// The copy still keeps the promise that it made to this version, which may be above the write's.
-    Under(Version),
 }
 
 impl Condition {
@@ -144,7 +146,6 @@ impl Condition {
             Self::Present => Some("present".to_owned()),
             Self::VersionIs(version) => Some(format!("version={version}")),
             Self::Promised => Some("promised".to_owned()),
-            Self::Under(version) => Some(format!("under={version}")),
         }
     }
 
@@ -154,11 +155,7 @@ impl Condition {
             "absent" => Some(Self::Absent),
             "present" => Some(Self::Present),
             "promised" => Some(Self::Promised),
-            _ => match text.split_once('=')? {
-                ("version", version) => version.parse().ok().map(Self::VersionIs),
-                ("under", version) => version.parse().ok().map(Self::Under),
-                _ => None,
-            },
+            _ => text.strip_prefix("version=")?.parse().ok().map(Self::VersionIs),
         }
     }
 }
@@ -210,13 +207,9 @@ mod tests {
 
     #[test]
     fn conditions_and_reasons_read_back() {
-        for condition in [
-            Condition::Absent,
-            Condition::Present,
-            Condition::VersionIs(Version(7)),
-            Condition::Promised,
-            Condition::Under(Version(8)),
-        ] {
+        for condition in
+            [Condition::Absent, Condition::Present, Condition::VersionIs(Version(7)), Condition::Promised]
+        {
             assert_eq!(Condition::parse(&condition.to_header().unwrap()), Some(condition));
         }
         assert_eq!(Condition::Always.to_header(), None);

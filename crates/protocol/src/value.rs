@@ -23,6 +23,8 @@ pub const MAX_JSON_DEPTH: usize = 128;
 pub struct StoredValue {
     /// When it was written.
     pub version: Version,
+    /// The version under which it was first written, where it was carried on under a newer one.
+    pub origin: Option<Version>,
     /// Milliseconds left to live; `None` for an entry that does not expire.
     pub ttl_left_ms: Option<u64>,
     /// The memcached client's flags.

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for i in 0..entries {
         let deadline_ms = ttl.then(|| NOW + 1_000 + hash(!i) % 3_600_000);
         let content_type = "application/octet-stream";
-        let write = Write { version: i + 1, value: Some(&value), content_type, flags: 0, deadline_ms };
+        let write = Write { content_type, deadline_ms, ..Write::value(i + 1, &value) };
         store.put(format!("{i:016}").as_bytes(), hash(i), &write, Condition::Always, NOW)?;
     }
     let (resident, stats) = (resident_bytes()? - before, store.stats());

@@ -64,17 +64,19 @@ pub struct Write<'a> {
     /// When the entry ends, in milliseconds since the Unix epoch, kept up to the year 10889. A tombstone without one
     /// gets the store's `tombstone_ttl_ms`.
     pub deadline_ms: Option<u64>,
+    /// The version under which this was first written, where it is carried on under a newer one.
+    pub origin: Option<u64>,
 }
 
 impl<'a> Write<'a> {
     /// A plain value without type, flags or deadline.
     pub fn value(version: u64, value: &'a [u8]) -> Self {
-        Self { version, value: Some(value), content_type: "", flags: 0, deadline_ms: None }
+        Self { version, value: Some(value), content_type: "", flags: 0, deadline_ms: None, origin: None }
     }
 
     /// A delete.
     pub fn tombstone(version: u64) -> Self {
-        Self { version, value: None, content_type: "", flags: 0, deadline_ms: None }
+        Self { version, value: None, content_type: "", flags: 0, deadline_ms: None, origin: None }
     }
 }
 
@@ -92,9 +94,6 @@ pub enum Condition {
     /// [`Store::promise`](crate::Store::promise) gave exactly the write's version no longer than a fifth of
     /// [`Options::promise_ttl_ms`] ago, and nothing came between.
     Promised,
-    /// As `Promised`, but for a promise to this ballot, which may be above the write's version: what an older write needs
-    /// to get past a promise that nobody uses.
-    Under(u64),
 }
 
 /// What a read finds.

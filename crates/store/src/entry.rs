@@ -15,7 +15,8 @@ const STACK_BYTES: usize = 512;
 
 const TOMBSTONE: u8 = 1 << 7;
 const HAS_FLAGS: u8 = 1 << 6;
-const TYPE_MASK: u8 = HAS_FLAGS - 1;
+const HAS_ORIGIN: u8 = 1 << 5;
+const TYPE_MASK: u8 = HAS_ORIGIN - 1;
 
 /// The type's code when its text stands in the tail.
 const CUSTOM_TYPE: u8 = TYPE_MASK;
@@ -43,7 +44,7 @@ const KNOWN_TYPES: [&str; 16] = [
     "text/plain; charset=utf-8",
 ];
 
-/// Sixteen bytes. The tail behind it is: floor bucket (2), key, flags (4, if any), type length and text (if not a
+/// Sixteen bytes. The tail behind it is: floor bucket (2), key, flags (4, if any), origin (8, if any), type length and text (if not a
 /// known one), value.
 struct Header {
     version: u64,
@@ -69,6 +70,7 @@ impl Entry {
         let mut meta = known.map_or(CUSTOM_TYPE, |code| code as u8);
         meta |= if write.value.is_none() { TOMBSTONE } else { 0 };
         meta |= if write.flags == 0 { 0 } else { HAS_FLAGS };
+        meta |= if write.origin.is_none() { 0 } else { HAS_ORIGIN };
         let deadline = deadline_ms.map_or(NO_DEADLINE, |at| at.min(NO_DEADLINE - 1)).to_le_bytes();
         let header = Header {
             version: write.version,
@@ -78,11 +80,13 @@ impl Entry {
         };
         let bucket = ((hash % FLOOR_BUCKETS as u64) as u16).to_le_bytes();
         let flags = write.flags.to_le_bytes();
+        let origin = write.origin.unwrap_or_default().to_le_bytes();
         let type_len = [write.content_type.len() as u8];
-        let parts: [&[u8]; 6] = [
+        let parts: [&[u8]; 7] = [
             &bucket,
             key,
             if write.flags == 0 { &[] } else { &flags },
+            if write.origin.is_none() { &[] } else { &origin },
             if known.is_some() { &[] } else { &type_len },
             if known.is_some() { &[] } else { write.content_type.as_bytes() },
             write.value.unwrap_or_default(),
@@ -110,8 +114,9 @@ impl Entry {
         let type_bytes =
             if KNOWN_TYPES.contains(&write.content_type) { 0 } else { 1 + write.content_type.len() };
         let flag_bytes = if write.flags == 0 { 0 } else { 4 };
+        let origin_bytes = if write.origin.is_none() { 0 } else { 8 };
         let value_bytes = write.value.map_or(0, <[u8]>::len);
-        Ok(allocated(HEAD_BYTES + KEY_AT + key.len() + flag_bytes + type_bytes + value_bytes))
+        Ok(allocated(HEAD_BYTES + KEY_AT + key.len() + flag_bytes + origin_bytes + type_bytes + value_bytes))
     }
 
     /// The key, as it was written.
@@ -145,6 +150,15 @@ impl Entry {
         let at = KEY_AT + self.key_len();
         let tail = &self.0.slice;
         u32::from_le_bytes([tail[at], tail[at + 1], tail[at + 2], tail[at + 3]])
+    }
+
+    /// The version under which the entry was first written, where it was carried on under a newer one since.
+    pub fn origin(&self) -> Option<u64> {
+        if self.0.header.header.meta & HAS_ORIGIN == 0 {
+            return None;
+        }
+        let at = KEY_AT + self.key_len() + self.flag_bytes();
+        self.0.slice[at..at + 8].try_into().ok().map(u64::from_le_bytes)
     }
 
     /// The version of the write that made this entry.
@@ -196,8 +210,12 @@ impl Entry {
     }
 
     fn type_at(&self) -> usize {
-        let flags = if self.0.header.header.meta & HAS_FLAGS == 0 { 0 } else { 4 };
-        KEY_AT + self.key_len() + flags
+        let origin = if self.0.header.header.meta & HAS_ORIGIN == 0 { 0 } else { 8 };
+        KEY_AT + self.key_len() + self.flag_bytes() + origin
+    }
+
+    fn flag_bytes(&self) -> usize {
+        if self.0.header.header.meta & HAS_FLAGS == 0 { 0 } else { 4 }
     }
 }
 
@@ -231,17 +249,19 @@ mod tests {
     #[test]
     fn an_entry_gives_back_every_part_it_was_made_of() {
         let long = vec![7; 3000];
-        for (key, value, content_type, flags) in [
-            (&b"k"[..], &b""[..], "", 0),
-            (&[0xff; 250], &b"v"[..], "text/plain", 1),
-            (b"", &long, "x/y; z=1", u32::MAX),
-            (b"key", b"value", "x/y", 0),
+        for (key, value, content_type, flags, origin) in [
+            (&b"k"[..], &b""[..], "", 0, None),
+            (&[0xff; 250], &b"v"[..], "text/plain", 1, Some(3)),
+            (b"", &long, "x/y; z=1", u32::MAX, Some(u64::MAX)),
+            (b"key", b"value", "x/y", 0, Some(4)),
         ] {
-            let write = Write { version: 9, value: Some(value), content_type, flags, deadline_ms: Some(5) };
+            let value_write = Write::value(9, value);
+            let write = Write { content_type, flags, deadline_ms: Some(5), origin, ..value_write };
             let entry = Entry::new(key, 0x1fff, &write, write.deadline_ms);
             assert_eq!((entry.key(), entry.value()), (key, value));
             assert_eq!((entry.content_type(), entry.flags(), entry.version()), (content_type, flags, 9));
             assert_eq!((entry.deadline_ms(), entry.is_tombstone(), entry.bucket()), (Some(5), false, 0xfff));
+            assert_eq!(entry.origin(), origin);
             assert_eq!(Ok(entry.memory_bytes()), Entry::cost_of(key, &write));
         }
     }

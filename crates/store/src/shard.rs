@@ -107,9 +107,6 @@ impl Shard {
             Condition::Present => exists,
             Condition::VersionIs(version) => exists && known == version,
             // A higher promise is answered below, with the ballot to go above.
-            Condition::Under(ballot) => {
-                self.promises.usable((ring_hash, hash), self.promise_ttl_ms, now_ms) == Some(ballot)
-            }
             Condition::Promised => promised.is_some_and(|ballot| {
                 let usable = self.promises.usable((ring_hash, hash), self.promise_ttl_ms, now_ms);
                 ballot > entry.version() || usable == Some(entry.version())
@@ -119,11 +116,12 @@ impl Shard {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
         self.check_known((ring_hash, hash), known, entry.version(), now_ms)?;
-        if !matches!(condition, Condition::Under(_)) {
-            self.check_promised(promised, entry.version())?;
-        }
+        self.check_promised(promised, entry.version())?;
         self.promises.remove((ring_hash, hash));
         self.recent.took((ring_hash, hash), entry.version(), now_ms);
+        if let Some(origin) = entry.origin() {
+            self.recent.took((ring_hash, hash), origin, now_ms);
+        }
         self.store(entry, hash, found, now_ms);
         Ok(previous)
     }

@@ -31,6 +31,7 @@ pub(super) fn plain(version: Version, change: &Change) -> CopyWrite {
         value: change.value.clone(),
         ttl_left_ms: change.ttl_left_ms,
         flags: change.flags,
+        origin: None,
         condition: Condition::Always,
     }
 }

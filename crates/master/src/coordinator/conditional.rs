@@ -1,6 +1,8 @@
 //! Writing a key if a condition holds: read, decide, swap, and again if something came between.
 
 use annulus_protocol::condition::Precondition;
+use annulus_protocol::hop::CopyState;
+use annulus_protocol::value::StoredValue;
 use annulus_protocol::{Key, Problem, Version};
 use annulus_service::config::Consistency;
 
@@ -43,9 +45,9 @@ impl Coordinator {
                 Swap::Refused => self.back_off(attempt).await,
                 Swap::Unclear => {
                     let now = self.read(key, context).await?;
-                    if now.version() == version {
+                    if first_version(&now) == version {
                         let replaced = current.is_some();
-                        return Ok(Outcome::Written(Written { version, replaced }));
+                        return Ok(Outcome::Written(Written { version: now.version(), replaced }));
                     }
                     if live_version(&now) != current || now.version() > version {
                         return Err(Self::outcome_unknown());
@@ -56,5 +58,13 @@ impl Coordinator {
             }
         }
         Err(if unclear { Self::outcome_unknown() } else { Self::contended() })
+    }
+}
+
+/// The version under which a state was first written.
+fn first_version(state: &CopyState) -> Version {
+    match state {
+        CopyState::Value(StoredValue { origin: Some(origin), .. }) => *origin,
+        other => other.version(),
     }
 }

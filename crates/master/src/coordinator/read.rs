@@ -6,7 +6,6 @@ use annulus_service::config::Consistency;
 
 use super::gather::{Gathered, Rules, Weight, all_or_nothing, gather};
 use super::race::Preference;
-use super::swap::Forced;
 use super::{Context, Coordinator, MAX_ATTEMPTS};
 
 /// How often a read waits for a conditional write to end before it ends it itself.
@@ -58,10 +57,10 @@ impl Coordinator {
                 Repair::Done => return Ok(newest.clone()),
                 Repair::Outdated => self.back_off(attempt).await,
                 Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
-                Repair::Blocked => match self.force(key, &repair_write(newest), context).await? {
-                    Forced::Done => return Ok(newest.clone()),
-                    Forced::Outdated => self.back_off(attempt).await,
-                },
+                Repair::Blocked => {
+                    self.carry_on(key, &repair_write(newest), context).await?;
+                    self.back_off(attempt).await;
+                }
                 Repair::Failed(have) => return Err(Self::too_few_answer_a_read(have, self.quorum.replicas)),
             }
         }
@@ -178,11 +177,14 @@ fn is_repairable(state: &CopyState) -> bool {
 }
 
 fn repair_write(newest: &CopyState) -> CopyWrite {
-    let (value, ttl_left_ms, flags) = match newest {
-        CopyState::Value(stored) => (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags),
-        CopyState::Miss { .. } => (None, None, 0),
+    let version = newest.version();
+    let (value, ttl_left_ms, flags, origin) = match newest {
+        CopyState::Value(stored) => {
+            (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags, stored.origin)
+        }
+        CopyState::Miss { .. } => (None, None, 0, None),
     };
-    CopyWrite { version: newest.version(), value, ttl_left_ms, flags, condition: Condition::Always }
+    CopyWrite { version, value, ttl_left_ms, flags, origin, condition: Condition::Always }
 }
 
 #[cfg(test)]
@@ -195,7 +197,13 @@ mod tests {
 
     fn value(version: u64) -> CopyState {
         let content = Content { content_type: "text/plain".into(), bytes: "x".into() };
-        CopyState::Value(StoredValue { version: Version(version), ttl_left_ms: None, flags: 0, content })
+        CopyState::Value(StoredValue {
+            version: Version(version),
+            origin: None,
+            ttl_left_ms: None,
+            flags: 0,
+            content,
+        })
     }
 
     fn miss(version: u64, tombstone: bool) -> CopyState {

@@ -22,14 +22,6 @@ pub(super) enum Swap {
     Unclear,
 }
 
-/// How an attempt to bring an older write past promises ended.
-pub(super) enum Forced {
-    /// As many copies as it needs have it.
-    Done,
-    /// Something newer is there, or somebody else promised: look again.
-    Outdated,
-}
-
 impl Coordinator {
     /// Writes `change` as `version` if `current` is the version of the live entry, or `None` and there is none.
     pub(super) async fn swap(
@@ -88,7 +80,8 @@ impl Coordinator {
             return Ok(Swap::Refused);
         }
         let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
-        self.accept(key, change, ballot, keepers, context).await
+        let write = CopyWrite { condition: Condition::Promised, ..plain(ballot, change) };
+        self.accept(key, &write, keepers, context).await
     }
 
     /// The first phase: as many copies as a write needs promise to take nothing below `ballot`, and say what they hold.
@@ -111,27 +104,31 @@ impl Coordinator {
         Ok(promises)
     }
 
-    /// Brings a write that some copy has to as many as it needs, past promises that stand in its way: its master promised
-    /// and died, or is slow and will find its promises gone. The write stays what it is, under its own version, so that
-    /// whoever made it still knows it.
-    pub(super) async fn force(
+    /// Carries a write that some copy has past promises that stand in its way, if it is still the newest: their master
+    /// died, or is slow and will find them gone. It goes on under a newer version, so that no swap that was left behind on
+    /// another copy can come up after it, and remembers the one under which it was made, by which whoever made it knows it.
+    pub(super) async fn carry_on(
         &self,
         key: &Key,
         write: &CopyWrite,
         context: &Context,
-    ) -> Result<Forced, Problem> {
-        let ballot = self.next_version();
-        let Ok(promises) = self.promises(key, ballot, context).await? else { return Ok(Forced::Outdated) };
-        if newest(promises.iter().map(|(_, state)| state)).map(CopyState::version) > Some(write.version) {
-            return Ok(Forced::Outdated);
+    ) -> Result<Swap, Problem> {
+        let version = self.next_version().as_swap();
+        let promises = match self.promises(key, version, context).await? {
+            Ok(promises) => promises,
+            Err(refusal) => {
+                self.learn(refusal)?;
+                return Ok(Swap::Refused);
+            }
+        };
+        let newest = newest(promises.iter().map(|(_, state)| state)).map(CopyState::version);
+        if newest != Some(write.version) {
+            return Ok(Swap::Refused);
         }
         let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
-        let write = CopyWrite { condition: Condition::Under(ballot), ..write.clone() };
-        let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let rules = self.rules(keepers, self.quorum.replicas);
-        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
-        let all_took_it = gathered.complete && gathered.answers.iter().all(|(_, answer)| answer.is_ok());
-        Ok(if all_took_it { Forced::Done } else { Forced::Outdated })
+        let origin = Some(write.origin.unwrap_or(write.version));
+        let write = CopyWrite { version, origin, condition: Condition::Promised, ..write.clone() };
+        self.accept(key, &write, keepers, context).await
     }
 
     /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile
@@ -139,13 +136,11 @@ impl Coordinator {
     async fn accept(
         &self,
         key: &Key,
-        change: &Change,
-        version: Version,
+        write: &CopyWrite,
         keepers: Preference,
         context: &Context,
     ) -> Result<Swap, Problem> {
-        let write = CopyWrite { condition: Condition::Promised, ..plain(version, change) };
-        let ask = |node| self.hop.put(node, key, &write, self.call(context));
+        let ask = |node| self.hop.put(node, key, write, self.call(context));
         let rules = self.rules(keepers, self.quorum.replicas);
         let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
         if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
@@ -156,7 +151,7 @@ impl Coordinator {
             return Ok(Swap::Unclear);
         }
         let taken = gathered.answers.iter().filter_map(|(_, answer)| answer.ok());
-        Ok(Swap::Written(Written { version, replaced: replaced_live(taken) }))
+        Ok(Swap::Written(Written { version: write.version, replaced: replaced_live(taken) }))
     }
 }
 

@@ -11,7 +11,7 @@ use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
 use super::gather::{Gathered, Weight, gather};
-use super::swap::Forced;
+use super::swap::Swap;
 use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum};
 
 /// How often a write waits for a swap to end that somebody promised, before it goes above it.
@@ -110,9 +110,10 @@ impl Coordinator {
                 }
                 Verdict::Open if gathered.open > 0 => return Err(self.too_few_took_it(&gathered)),
                 Verdict::Open if tally.promised > 0 && attempt >= PATIENT_ATTEMPTS => {
-                    if let Forced::Done = self.force(key, &plain(version, change), context).await? {
-                        // What it replaced is not known any more; somebody who deletes may hear that there was something.
-                        return Ok(Written { version, replaced: true });
+                    if let Swap::Written(written) =
+                        self.carry_on(key, &plain(version, change), context).await?
+                    {
+                        return Ok(written);
                     }
                     open_before = tally.took.max(open_before);
                 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use annulus_cluster::{Node, View};
 use annulus_protocol::hop::{
     CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, MissReason,
-    PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER, TOMBSTONE_HEADER,
-    TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
+    ORIGIN_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER,
+    TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
 };
 use annulus_protocol::rest::Health;
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
@@ -28,6 +28,7 @@ use super::{Call, Hop, HopError};
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 const TTL_LEFT_MS: HeaderName = HeaderName::from_static(TTL_LEFT_MS_HEADER);
 const FLAGS: HeaderName = HeaderName::from_static(FLAGS_HEADER);
+const ORIGIN: HeaderName = HeaderName::from_static(ORIGIN_HEADER);
 const CONDITION: HeaderName = HeaderName::from_static(CONDITION_HEADER);
 const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
 
@@ -182,6 +183,9 @@ fn write_headers(headers: &mut HeaderMap, write: &CopyWrite) {
     if let Some(left) = write.ttl_left_ms {
         headers.insert(TTL_LEFT_MS, left.into());
     }
+    if let Some(origin) = write.origin {
+        headers.insert(ORIGIN, origin.0.into());
+    }
     if write.flags != 0 {
         headers.insert(FLAGS, write.flags.into());
     }
@@ -210,6 +214,7 @@ impl Answer {
                     self.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or(OCTET_STREAM);
                 Ok(CopyState::Value(StoredValue {
                     version,
+                    origin: number(&self.headers, ORIGIN_HEADER).map(Version),
                     ttl_left_ms: number(&self.headers, TTL_LEFT_MS_HEADER),
                     flags: number(&self.headers, FLAGS_HEADER).unwrap_or(0) as u32,
                     content: Content { content_type: content_type.to_owned(), bytes: self.body },

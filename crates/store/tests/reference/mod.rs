@@ -68,7 +68,6 @@ impl Reference {
             Condition::Absent => !exists,
             Condition::Present => exists,
             Condition::VersionIs(version) => exists && version == known,
-            Condition::Under(_) => unreachable!("not drawn"),
             Condition::Promised => promised.is_some_and(|ballot| {
                 let until = self.promises[&key].1;
                 ballot > value.version
