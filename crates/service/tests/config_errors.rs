@@ -37,7 +37,7 @@ fn everything_that_is_wrong_is_said_at_once() {
       - file annulus.toml: [servr]: no such section; did you mean [server]?
       - environment ANNULUS_MASTER_PORT: no such setting; did you mean ANNULUS_MASTER__PORT?
       - flag --set server.port: no such setting; did you mean master.port or auxiliary.port?
-      - file annulus.toml: cluster.replicas = "0": must be a whole number from 1 to 16, or empty
+      - file annulus.toml: cluster.replicas = "0": must be a whole number from 1 to 7, or empty
       - file annulus.toml: server.idle_timeout = "75": a duration needs a unit, as in 75s or 75ms; must be a duration from 10ms to 10m
       - environment PORT: master.port = "80000": must be a whole number from 0 to 65535
       - environment HEALTH_CHECK_INTERVAL: cluster.health_check_interval = "often": a duration reads 250ms, 30s or 5m; must be a duration from 100ms to 1h
@@ -74,12 +74,12 @@ fn a_name_like_no_other_is_answered_with_what_there_is() {
 fn settings_that_contradict_each_other_are_named_with_their_origins() {
     let complaint = complaint(
         "",
-        &[("ANNULUS_LIMITS__DEADLINE", "3s")],
+        &[("ANNULUS_LIMITS__DEADLINE", "2s"), ("ANNULUS_LIMITS__MAX_DEADLINE", "1s")],
         &[Flag::named("--max-value", "limits.max_value_bytes", "64Mi")],
     );
     insta::assert_snapshot!(complaint, @r"
     2 things are wrong with the configuration:
-      - limits.deadline (3s, environment ANNULUS_LIMITS__DEADLINE) must not be longer than limits.max_deadline (2s, default)
+      - limits.deadline (2s, environment ANNULUS_LIMITS__DEADLINE) must not be longer than limits.max_deadline (1s, environment ANNULUS_LIMITS__MAX_DEADLINE)
       - limits.max_value_bytes (64Mi, flag --max-value) must not be larger than server.in_flight_bytes (32Mi, default)
     ");
 }
@@ -113,7 +113,7 @@ fn a_section_or_a_value_of_the_wrong_shape_is_an_error() {
     insta::assert_snapshot!(complaint, @r#"
     3 things are wrong with the configuration:
       - file annulus.toml: server: no such setting; it is a section, to be written [server]
-      - file annulus.toml: limits.deadline = "{…}": a duration reads 250ms, 30s or 5m; must be a duration from 1ms to 1m
+      - file annulus.toml: limits.deadline = "{…}": a duration reads 250ms, 30s or 5m; must be a duration from 1ms to 2s
       - file annulus.toml: limits.max_bulk_items = "1,2": must be a whole number from 1 to 100000
     "#);
 }

@@ -3,7 +3,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use crate::api::{Condition, Lookup, Miss, MissReason, Options, Previous, PutError};
+use crate::api::{Condition, Lookup, Miss, MissReason, Options, Previous, PutError, Taken};
 use crate::entry::Entry;
 use crate::ghosts::Ghosts;
 use crate::index::Index;
@@ -218,7 +218,12 @@ impl Shard {
             return Ok(());
         }
         self.counters.refused += 1;
-        Err(PutError::Refused { version: known, taken: self.recent.ask(key, version, now_ms) })
+        let taken = match self.recent.ask(key, version, now_ms) {
+            // Another write that bears the same version: nothing shows which of the two was meant.
+            Taken::Once if known == version => Taken::NotWithin { ms: 0 },
+            taken => taken,
+        };
+        Err(PutError::Refused { version: known, taken })
     }
 
     fn check_promised(&mut self, promised: Option<u64>, version: u64) -> Result<(), PutError> {

@@ -24,7 +24,7 @@ fn hash(key: &[u8]) -> u64 {
 }
 
 fn put(store: &Store, key: &[u8], write: &Write<'_>, condition: Condition) -> Result<(), PutError> {
-    store.put(key, hash(key), write, condition, NOW).map(|_| ())
+    untold(store.put(key, hash(key), write, condition, NOW).map(|_| ()))
 }
 
 fn set(store: &Store, key: &[u8], version: u64) -> Result<(), PutError> {
@@ -42,9 +42,17 @@ fn miss(store: &Store, key: &[u8], now_ms: u64) -> Miss {
     }
 }
 
-/// Refused because of this version, a write that was never taken.
+/// Refused because of this version, whether the write was taken before or not.
 fn refused<T>(version: u64) -> Result<T, PutError> {
-    Err(PutError::Refused { version, taken: Taken::NotWithin { ms: NOW } })
+    Err(PutError::Refused { version, taken: Taken::Once })
+}
+
+/// The same of an answer.
+fn untold<T>(answer: Result<T, PutError>) -> Result<T, PutError> {
+    answer.map_err(|error| match error {
+        PutError::Refused { version, .. } => PutError::Refused { version, taken: Taken::Once },
+        other => other,
+    })
 }
 
 #[test]
@@ -71,16 +79,21 @@ fn a_write_says_what_it_replaced() {
 #[test]
 fn a_refusal_says_whether_the_write_was_taken_before() {
     let store = items(10);
-    for version in [5, 9] {
-        assert_eq!(set(&store, b"k", version), Ok(()));
-    }
-    assert_eq!(set(&store, b"k", 5), Err(PutError::Refused { version: 9, taken: Taken::Once }));
-    assert_eq!(set(&store, b"k", 6), refused(9));
+    let set = |key: &[u8], version| {
+        let write = Write::value(version, b"v");
+        store.put(key, hash(key), &write, Condition::Always, NOW).map(|_| ())
+    };
+    let not_within = |ms| Err(PutError::Refused { version: 9, taken: Taken::NotWithin { ms } });
+    assert_eq!((set(b"k", 5), set(b"k", 9)), (Ok(()), Ok(())));
+    assert_eq!(set(b"k", 5), Err(PutError::Refused { version: 9, taken: Taken::Once }));
+    assert_eq!(set(b"k", 6), not_within(NOW));
+    let same_version = Write::value(9, b"another");
+    let answer = store.put(b"k", hash(b"k"), &same_version, Condition::Always, NOW);
+    assert_eq!(answer.map(|_| ()), not_within(0));
     for version in 10..2_000 {
-        assert_eq!(set(&store, b"other", version), Ok(()));
+        assert_eq!(set(b"other", version), Ok(()));
     }
-    let forgotten = Err(PutError::Refused { version: 9, taken: Taken::NotWithin { ms: 0 } });
-    assert_eq!(set(&store, b"k", 5), forgotten);
+    assert_eq!(set(b"k", 5), not_within(0));
 }
 
 #[test]
@@ -153,7 +166,7 @@ fn nothing_is_served_at_its_deadline_or_after() {
         Miss { version: 4, reason: MissReason::Expired, tombstone: false }
     );
     assert_eq!(
-        store.put(b"put", hash(b"put"), &Write::value(4, b""), Condition::Always, NOW + 1),
+        untold(store.put(b"put", hash(b"put"), &Write::value(4, b""), Condition::Always, NOW + 1)),
         refused(4)
     );
     let cas = store.put(b"cas", hash(b"cas"), &Write::value(5, b""), Condition::VersionIs(4), NOW + 1);
@@ -234,7 +247,8 @@ fn conditions_hold_in_the_same_step_as_the_write() {
 #[test]
 fn a_promise_keeps_lower_writes_out_and_lets_its_own_in_once() {
     let store = items(10);
-    let promise = |ballot, now| store.promise(b"k", hash(b"k"), ballot, now).map(|found| found.version());
+    let promise =
+        |ballot, now| untold(store.promise(b"k", hash(b"k"), ballot, now).map(|found| found.version()));
     assert_eq!(set(&store, b"k", 5), Ok(()));
     assert_eq!(promise(5, NOW), refused(5));
     assert_eq!(promise(10, NOW), Ok(5));

@@ -17,6 +17,9 @@ use super::HopError;
 /// Connections to one auxiliary at most, each with one call under way; further calls wait for one within their time.
 const MAX_CONNECTIONS: usize = 256;
 
+/// What a connection reads ahead at most. hyper's default is several times that, kept for as long as the connection is.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
 type Sender = SendRequest<Full<Bytes>>;
 
 /// The connections of one master to one auxiliary. The one used last is taken first, so that the others can idle out.
@@ -78,8 +81,11 @@ impl<N: Net> Pool<N> {
 
     async fn connect(&self) -> Result<Sender, HopError> {
         let io = self.net.dial(&self.address).await.map_err(|e| HopError::Connect(e.to_string()))?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(io)).await.map_err(|e| HopError::Connect(e.to_string()))?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER_BYTES)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|e| HopError::Connect(e.to_string()))?;
         tokio::spawn(async move {
             // Whoever waits on the connection hears of its end through the sender.
             let _ = connection.await;
