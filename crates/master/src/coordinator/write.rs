@@ -85,10 +85,12 @@ impl Coordinator {
     /// another write of the key hides whether this one happened before it, [`ErrorCode::TooLarge`] where it fits into no
     /// memory. The caller bounds the time.
     pub async fn write(&self, key: &Key, change: &Change, context: &Context) -> Result<Written, Problem> {
-        let (mut version, mut born_us) = (self.next_version(), self.clock.now_us());
+        let mut made = None;
         let mut open_before = 0;
         for attempt in 0..MAX_ATTEMPTS {
             self.back_off(attempt).await;
+            // Made after the wait: others do not wait, and would be ahead of an older one.
+            let (version, born_us) = *made.get_or_insert_with(|| (self.next_version(), self.clock.now_us()));
             let gathered = self.put_everywhere(key, change, version, born_us, context).await;
             self.learn_all(&gathered)?;
             let mut tally = Tally::new(&gathered);
@@ -106,7 +108,7 @@ impl Coordinator {
                 }
                 Verdict::Again => {
                     self.metrics.refusals.inc();
-                    (version, born_us, open_before) = (self.next_version(), self.clock.now_us(), 0);
+                    (made, open_before) = (None, 0);
                 }
                 Verdict::Open if gathered.open > 0 => return Err(self.too_few_took_it(&gathered)),
                 Verdict::Open if tally.promised > 0 && attempt >= PATIENT_ATTEMPTS => {
