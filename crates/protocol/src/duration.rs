@@ -27,7 +27,7 @@ pub fn deadline_ms(now_ms: u64, ttl_seconds: Option<u64>) -> Option<u64> {
     ttl_seconds.map(|ttl| now_ms.saturating_add(ttl.saturating_mul(1000)))
 }
 
-/// What `Cache-Control` says of freshness: the `max-age` in seconds, and whether `no-store` forbids keeping.
+/// The `max-age` that a `Cache-Control` header gives, in seconds; `None` where it gives none or 0.
 ///
 /// # Errors
 /// [`TtlError`] for a `max-age` that is no number or too large.

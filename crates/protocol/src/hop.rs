@@ -32,7 +32,7 @@ pub const PROMISED_HEADER: &str = "annulus-promised";
 pub const PREVIOUS_HEADER: &str = "annulus-previous";
 /// On a write's answer: present where what it replaced was a live entry.
 pub const PREVIOUS_LIVE_HEADER: &str = "annulus-previous-live";
-/// Milliseconds that an answer may take.
+/// On a client's request: milliseconds that the answer may take. The hop has none; a master bounds its calls itself.
 pub const DEADLINE_HEADER: &str = "x-deadline-ms";
 
 /// What one copy says of a key.

@@ -170,7 +170,7 @@ pub struct Deleted {
 pub enum NodeState {
     /// Answers.
     Up,
-    /// Failed lately; asked after the others.
+    /// Failed or was slow lately, or answers again after it was down; probed soon.
     Suspect,
     /// Does not answer; asked last, and probed until it does.
     Down,
