@@ -16,6 +16,7 @@ const COPIED_BYTES: usize = 2048;
 pub(crate) struct Copies {
     store: Store,
     clock: Arc<dyn Clock>,
+    keeps_tombstones: bool,
 }
 
 /// A write as it came in, its value still in the request's buffer.
@@ -30,8 +31,12 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Copies {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, keeps_tombstones: bool) -> Self {
+        Self { store, clock, keeps_tombstones }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn get(&self, key: &Key) -> CopyState {
@@ -51,6 +56,11 @@ impl Copies {
             deadline_ms: incoming.ttl_left_ms.map(|left| now_ms.saturating_add(left)),
         };
         let hash = annulus_ring::key_hash(key.as_bytes());
+        if write.value.is_none() && !self.keeps_tombstones {
+            let found = self.store.peek(key.as_bytes(), hash, now_ms).version();
+            let was_live = self.store.drop_moved(key.as_bytes(), hash, found);
+            return Ok(Taken { previous: None, was_live });
+        }
         match self.store.put(key.as_bytes(), hash, &write, condition(incoming.condition), now_ms) {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),

@@ -7,31 +7,53 @@
 //! | `GET`, `HEAD /entries/{key}` | this node's copy, its bytes with headers | 200; 404 with the version known of the miss |
 //! | `PUT`, `DELETE /entries/{key}` | take a value or a tombstone of a version | 200; 409 newer known; 412; 413 |
 //! | `POST /entries/{key}/promise` | refuse everything below a version from now on | as `GET`; 409 |
+//! | `POST /settle/*`, `PUT /roster` | what members hand to each other, under the cluster's seal | 200; 421, 425 other roster |
+//! | `POST /challenge` | a master asks whether it was this node that registers | 200; 403; 409 |
+//! | `POST /backup`, `/restore`, `/rebalance` | write a snapshot; load the last one; settle now | 200; 409; 503; 507 |
 //! | `GET /health`, `/ready`, `/metrics` | for operators | |
 //!
 //! The headers are those of [`annulus_protocol::hop`].
 
+mod authority_http;
+mod backup;
+mod candidates;
+mod challenge;
 mod copies;
+mod members;
+mod membership;
 mod metrics;
+mod peers;
 mod routes;
+mod settle;
+pub mod snapshots;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_cluster::{Authority, Mechanisms, Node as ClusterNode, Roster};
+use annulus_protocol::Secret;
 use annulus_protocol::rest::{Health, StoreInfo};
 use annulus_service::admin::{self, Admin, Readiness};
 use annulus_service::body::{BodyReader, Budget};
 use annulus_service::config::Settings;
-use annulus_service::net::{Clock, Listener};
+use annulus_service::net::{Clock, Listener, Net};
 use annulus_service::{Server, error};
-use annulus_store::{Options, Store};
+use annulus_store::{Entry, Options, Store};
 use axum::Router;
+use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use authority_http::{HttpAuthority, MasterAddressError};
+use candidates::Candidates;
 use copies::Copies;
+use members::Members;
 use metrics::Metrics;
+use peers::{HttpPeers, Peers};
+use settle::{Pace, Progress};
+use snapshots::Snapshots;
 
 /// How often entries are looked over for expired ones, and how many one look may take out.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -41,11 +63,38 @@ const EXPIRY_BATCH: usize = 20_000;
 /// of it.
 const PROMISE_TTL_MS: u64 = 10_000;
 
+/// How a node becomes a member of a cluster.
+pub struct Joining {
+    /// Who knows the members.
+    pub authority: Arc<dyn Authority>,
+    /// The `host:port` at which others reach this node.
+    pub address: String,
+    /// What shows that a node belongs to the cluster.
+    pub secret: Secret,
+}
+
+/// What a node is made of beside its settings.
+#[derive(Default)]
+pub struct Parts {
+    /// Keys the hash of the node's index: take it at random, so that no client can choose keys that collide.
+    pub seed: u64,
+    /// Without it the node stands alone: it holds what masters with a fixed list give it, and a restart forgets everything.
+    pub joining: Option<Joining>,
+    /// Without them none are written or loaded.
+    pub snapshots: Option<Snapshots>,
+    /// What is switched on.
+    pub mechanisms: Mechanisms,
+}
+
 /// A node that is built and not yet running.
 pub struct Auxiliary {
     node: Arc<Node>,
     server: Server,
     readiness: Readiness,
+    authority: Option<Arc<dyn Authority>>,
+    lease_ttl: Duration,
+    drain_timeout: Duration,
+    backup_interval: Duration,
 }
 
 /// What handlers and tasks of one node share.
@@ -59,20 +108,32 @@ pub(crate) struct Node {
     registry: Registry,
     bodies: BodyReader,
     max_value_bytes: usize,
+    members: Option<Members>,
+    secret: Option<Secret>,
+    peers: Option<Arc<dyn Peers>>,
+    snapshots: Option<Snapshots>,
+    backups: backup::Backups,
+    progress: Progress,
+    pace: Pace,
+    /// Told when somebody wants the node to look at once for entries that lie in another's place.
+    settle_now: Notify,
+    /// What the node held when it was taken off the roster.
+    left_behind: Mutex<Vec<Entry>>,
 }
 
 impl Auxiliary {
-    /// A node named `name`. `seed` keys the hash of its index: take it at random, so that no client can choose keys
-    /// that collide.
+    /// A node named `name`.
     ///
     /// # Errors
     /// Where a metric is registered twice, which is a bug.
-    pub fn build(
+    pub fn build<N: Net>(
         name: String,
         settings: &Settings,
-        clock: Arc<dyn Clock>,
-        seed: u64,
+        net: &N,
+        parts: Parts,
     ) -> prometheus::Result<Self> {
+        let Parts { seed, joining, snapshots, mechanisms } = parts;
+        let clock = net.clock();
         let registry = Registry::new();
         let own = &settings.auxiliary;
         let store = Store::new(Options {
@@ -81,23 +142,55 @@ impl Auxiliary {
             tombstone_ttl_ms: own.tombstone_ttl.as_millis() as u64,
             promise_ttl_ms: PROMISE_TTL_MS,
             created_ms: clock.now_ms(),
+            refuses_older: mechanisms.refusals,
+            keeps_floors: mechanisms.floors,
             ..Options::new(own.memory, seed)
         });
         let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
         let bodies =
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
-        let node = Arc::new(Node {
-            name,
+        let place = |address: &str| ClusterNode {
+            name: name.clone(),
+            address: address.to_owned(),
             zone: own.zone.clone(),
+            weight: 1,
+        };
+        let members =
+            joining.as_ref().map(|joining| Members::new(place(&joining.address), clock.now_us(), mechanisms));
+        let secret = joining.as_ref().map(|joining| joining.secret.clone());
+        let peers = |secret: &Secret| -> Arc<dyn Peers> {
+            Arc::new(HttpPeers::new(net.clone(), name.clone(), secret.clone()))
+        };
+        let peers = secret.as_ref().map(peers);
+        let node = Arc::new(Node {
+            zone: own.zone.clone(),
+            members,
+            secret,
+            peers,
+            backups: backup::Backups::new(&registry)?,
+            snapshots,
+            progress: Progress::default(),
+            pace: Pace { bytes_per_second: own.settle_rate as u64, share: own.settle_share },
+            settle_now: Notify::new(),
+            left_behind: Mutex::default(),
+            name,
             started_ms: clock.now_ms(),
-            copies: Copies::new(store, Arc::clone(&clock)),
+            copies: Copies::new(store, Arc::clone(&clock), mechanisms.tombstones),
             metrics: Metrics::new(&registry)?,
             clock,
             registry,
             bodies,
             max_value_bytes: settings.limits.max_value_bytes,
         });
-        Ok(Self { node, server, readiness: Readiness::default() })
+        Ok(Self {
+            node,
+            server,
+            readiness: Readiness::default(),
+            authority: joining.map(|joining| joining.authority),
+            lease_ttl: settings.cluster.lease_ttl,
+            drain_timeout: own.drain_timeout,
+            backup_interval: own.backup_interval,
+        })
     }
 
     /// The routes, for tests that need no socket.
@@ -108,6 +201,9 @@ impl Auxiliary {
             readiness: self.readiness.clone(),
         };
         routes::entries(Arc::clone(&self.node))
+            .merge(settle::routes(Arc::clone(&self.node)))
+            .merge(backup::routes(Arc::clone(&self.node)))
+            .merge(challenge::routes(Arc::clone(&self.node), self.authority.clone()))
             .merge(admin.routes())
             .fallback(error::no_route)
             .method_not_allowed_fallback(error::method_not_allowed)
@@ -118,13 +214,49 @@ impl Auxiliary {
         &self.node.registry
     }
 
-    /// Serves on `listener` until `shutdown`, then finishes what is under way.
+    /// Serves on `listener` until `shutdown`. A member hands everything over before it stops; then it finishes what is under
+    /// way, and writes a last snapshot.
     pub async fn run<L: Listener>(self, listener: L, shutdown: CancellationToken) {
         let app = self.router();
-        let expiry = tokio::spawn(expire(Arc::clone(&self.node)));
-        self.readiness.set_ready();
-        self.server.run(listener, app, self.readiness, shutdown).await;
-        expiry.abort();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(expire(Arc::clone(&self.node)));
+        let snapshot = backup::load(&self.node);
+        let stop = CancellationToken::new();
+        let peers = self.node.peers.clone();
+        match self.authority.zip(peers) {
+            None => {
+                backup::put_all(&self.node, snapshot);
+                self.readiness.set_ready();
+                tasks.spawn({
+                    let stop = stop.clone();
+                    async move {
+                        shutdown.cancelled().await;
+                        stop.cancel();
+                    }
+                });
+            }
+            Some((authority, peers)) => {
+                tasks.spawn(settle::settle(Arc::clone(&self.node), peers, Candidates::new(snapshot)));
+                tasks.spawn({
+                    let member = membership::Member {
+                        node: Arc::clone(&self.node),
+                        authority,
+                        readiness: self.readiness.clone(),
+                        lease_ttl: self.lease_ttl,
+                        drain_timeout: self.drain_timeout,
+                    };
+                    let stop = stop.clone();
+                    async move {
+                        member.run(shutdown).await;
+                        stop.cancel();
+                    }
+                });
+            }
+        }
+        tasks.spawn(backup::back_up(Arc::clone(&self.node), self.backup_interval));
+        self.server.run(listener, app, self.readiness, stop).await;
+        tasks.shutdown().await;
+        backup::last(&self.node);
     }
 }
 
@@ -141,6 +273,44 @@ async fn expire(node: Arc<Node>) {
 }
 
 impl Node {
+    /// Goes by a later roster from now on.
+    fn adopt(&self, roster: &Arc<Roster>) {
+        let Some(members) = &self.members else { return };
+        let Some(adopted) = members.adopt(roster, self.clock.now_ms()) else { return };
+        if let Some(floors) = adopted.floors {
+            self.raise_floors(&floors);
+        }
+        // Whoever handed the roster over: the next one may be without this node already.
+        if !members.is_leaving() && members.is_told_to_leave(roster) {
+            tracing::info!("told to leave: handing over what this node holds");
+            members.leave();
+        }
+        if adopted.is_expelled && !members.is_leaving() {
+            tracing::warn!(
+                "this node was taken off the roster while it was silent: it joins again, and what it held is judged by others"
+            );
+            members.start_new_life(self.clock.now_us());
+            self.left_behind.lock().extend(self.copies.store().take());
+        }
+    }
+
+    fn raise_floors(&self, floors: &[u64]) {
+        for (bucket, floor) in floors.iter().enumerate() {
+            self.copies.store().raise_floor(bucket, *floor);
+        }
+    }
+
+    /// Whether this node counts: it speaks for its keys, or there is nobody else who could.
+    fn holds_what_it_should(&self) -> bool {
+        let Some(members) = &self.members else { return true };
+        members.roster().is_some_and(|roster| roster.is_warm(&self.name, members.incarnation()))
+    }
+
+    /// Whether what it holds when it stops is worth keeping: it counts, or did until all others had what it held.
+    fn held_what_it_should(&self) -> bool {
+        self.holds_what_it_should() || self.members.as_ref().is_some_and(Members::is_leaving)
+    }
+
     fn store_info(&self) -> StoreInfo {
         let stats = self.copies.stats();
         StoreInfo { items: stats.items as u64, bytes: stats.bytes as u64, max_bytes: stats.max_bytes as u64 }
@@ -158,10 +328,12 @@ impl admin::Node for Node {
             uptime_seconds: (self.clock.now_ms() - self.started_ms) / 1000,
             nodes: None,
             store: Some(self.store_info()),
+            settling: self.members.as_ref().map(|_| self.progress.show()),
         }
     }
 
     fn refresh_metrics(&self) {
         self.metrics.refresh(|| self.copies.stats());
+        self.metrics.refresh_settling(&self.progress);
     }
 }

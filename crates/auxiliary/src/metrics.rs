@@ -6,6 +6,8 @@ use annulus_store::Stats;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::settle::Progress;
+
 pub(crate) struct Metrics {
     pub(crate) get: OperationMetrics,
     pub(crate) put: OperationMetrics,
@@ -22,6 +24,11 @@ pub(crate) struct Metrics {
     expired: IntCounter,
     refused: IntCounter,
     exported: Mutex<Stats>,
+    settle_left: IntGauge,
+    under_replicated: IntGauge,
+    settle_sent: IntGauge,
+    settle_sent_bytes: IntGauge,
+    settle_epoch: IntGauge,
 }
 
 impl Metrics {
@@ -63,6 +70,31 @@ impl Metrics {
                 "Writes refused because a newer version was known or forgotten here.",
             )?,
             exported: Mutex::default(),
+            settle_left: gauge(
+                registry,
+                "annulus_settle_entries_left",
+                "Entries that this node has still to look at before it has settled, about.",
+            )?,
+            under_replicated: gauge(
+                registry,
+                "annulus_under_replicated_keys",
+                "Entries of this node that may lack a copy elsewhere, as far as it has not looked at them yet.",
+            )?,
+            settle_sent: gauge(
+                registry,
+                "annulus_settle_entries_sent",
+                "Entries that this node has sent to others since it started.",
+            )?,
+            settle_sent_bytes: gauge(
+                registry,
+                "annulus_settle_sent_bytes",
+                "Bytes of entries that this node has sent to others since it started.",
+            )?,
+            settle_epoch: gauge(
+                registry,
+                "annulus_settle_epoch",
+                "The epoch to which this node settles, or has settled.",
+            )?,
         })
     }
 
@@ -71,6 +103,15 @@ impl Metrics {
             CopyState::Value(_) => self.hits.inc(),
             CopyState::Miss { reason, .. } => self.misses[*reason as usize].inc(),
         }
+    }
+
+    pub(crate) fn refresh_settling(&self, progress: &Progress) {
+        let shown = progress.show();
+        self.settle_left.set(shown.left as i64);
+        self.under_replicated.set(shown.left as i64);
+        self.settle_sent.set(shown.sent as i64);
+        self.settle_sent_bytes.set(shown.sent_bytes as i64);
+        self.settle_epoch.set(shown.epoch as i64);
     }
 
     /// Brings gauges and the store's own counters up to date.

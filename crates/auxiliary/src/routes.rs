@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_protocol::hop::CopyState;
+use annulus_protocol::hop::{CopyState, EPOCH_HEADER, INCARNATION_HEADER};
 use annulus_protocol::{Key, Problem};
 use annulus_service::ApiError;
 use annulus_service::body::Share;
@@ -19,9 +19,12 @@ use http::{HeaderMap, Uri};
 
 use crate::Node;
 use crate::copies::Incoming;
+use crate::members::{Members, Turned};
+use crate::settle::turned_away;
 use crate::wire::{self, WriteHeaders};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const INCARNATION: HeaderName = HeaderName::from_static(INCARNATION_HEADER);
 /// How long an answer waits for its share of the bytes under way.
 const SHARE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -55,6 +58,9 @@ impl Node {
         };
         let micros = self.clock.now_us() - started_us;
         operation.observe(outcome, micros);
+        if let Some(members) = &self.members {
+            response.headers_mut().insert(INCARNATION, members.incarnation().into());
+        }
         if let Some(trace) = trace.and_then(|header| TraceContext::parse(header.as_bytes())) {
             let id = trace.request_id();
             tracing::debug!(request_id = %id, outcome = outcome.as_str(), micros, "answered");
@@ -66,12 +72,31 @@ impl Node {
     }
 }
 
-async fn read(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
-    node.serve(&node.metrics.get, headers.get(TRACEPARENT), read_copy(&node, &uri)).await
+impl Node {
+    /// Does something with a key in one step, if the caller goes by the same roster. Otherwise gives the answer that says so.
+    fn admitted<T>(&self, headers: &HeaderMap, key: &Key, work: impl FnOnce() -> T) -> Result<T, Turned> {
+        let Some(members) = &self.members else { return Ok(work()) };
+        let epoch = headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let _admitted = members.admit(epoch, annulus_ring::key_hash(key.as_bytes()))?;
+        Ok(work())
+    }
+
+    fn turn_away(&self, turned: Turned) -> (Outcome, Response) {
+        let epoch = self.members.as_ref().and_then(Members::roster).map_or(0, |roster| roster.epoch());
+        (Outcome::Rejected, turned_away(turned, epoch))
+    }
 }
 
-async fn read_copy(node: &Node, uri: &Uri) -> Result<(Outcome, Response), Problem> {
-    let state = node.copies.get(&key_of(uri)?);
+async fn read(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
+    node.serve(&node.metrics.get, headers.get(TRACEPARENT), read_copy(&node, &uri, &headers)).await
+}
+
+async fn read_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
+    let key = key_of(uri)?;
+    let state = match node.admitted(headers, &key, || node.copies.get(&key)) {
+        Ok(state) => state,
+        Err(turned) => return Ok(node.turn_away(turned)),
+    };
     node.metrics.count_lookup(&state);
     match &state {
         CopyState::Value(stored) => {
@@ -103,9 +128,10 @@ async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Out
         ttl_left_ms: write.ttl_left_ms,
         condition: write.condition,
     };
-    Ok(match node.copies.put(&key, &incoming) {
-        Ok(taken) => (Outcome::Ok, wire::taken_response(taken)),
-        Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
+    Ok(match node.admitted(&parts.headers, &key, || node.copies.put(&key, &incoming)) {
+        Ok(Ok(taken)) => (Outcome::Ok, wire::taken_response(taken)),
+        Ok(Err(refusal)) => (Outcome::Rejected, wire::refusal_response(refusal)),
+        Err(turned) => node.turn_away(turned),
     })
 }
 
@@ -125,8 +151,10 @@ async fn promise(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) ->
 }
 
 fn promise_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
-    Ok(match node.copies.promise(&key_of(uri)?, wire::version(headers, node.clock.now_ms())?) {
-        Ok(state) => (Outcome::Ok, wire::state_response(state, Share::default())),
-        Err(refusal) => (Outcome::Rejected, wire::refusal_response(refusal)),
+    let (key, version) = (key_of(uri)?, wire::version(headers, node.clock.now_ms())?);
+    Ok(match node.admitted(headers, &key, || node.copies.promise(&key, version)) {
+        Err(turned) => node.turn_away(turned),
+        Ok(Ok(state)) => (Outcome::Ok, wire::state_response(state, Share::default())),
+        Ok(Err(refusal)) => (Outcome::Rejected, wire::refusal_response(refusal)),
     })
 }

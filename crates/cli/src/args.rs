@@ -10,6 +10,7 @@ use crate::configuration::ConfigCommand;
 use crate::data::{DeleteArgs, GetArgs, SetArgs};
 use crate::dev::DevArgs;
 use crate::nodes::{HealthArgs, NodesArgs};
+use crate::operate::OperateArgs;
 use crate::output;
 use crate::remote::URL_VARIABLE;
 use crate::serve::{AuxiliaryArgs, MasterArgs};
@@ -43,8 +44,14 @@ pub(crate) enum Command {
     Set(SetArgs),
     /// Remove a key
     Del(DeleteArgs),
-    /// List the auxiliaries, or show one
+    /// List the auxiliaries, or show, watch or remove them
     Nodes(NodesArgs),
+    /// Have every auxiliary write a snapshot
+    Backup(OperateArgs),
+    /// Have every auxiliary load its last snapshot, wherever nothing newer is known
+    Restore(OperateArgs),
+    /// Have every auxiliary look at once for entries that belong elsewhere
+    Rebalance(OperateArgs),
     /// Show what the cluster holds and how often a master's reads hit
     Stats(StatsArgs),
     /// Ask a node whether it is well; for health checks, it exits with 0 or 1

@@ -1,5 +1,6 @@
 //! The one binary of Annulus: runs clusters and talks to them. Each command is a module; this parses and calls.
 
+mod advertise;
 mod args;
 mod bench;
 mod configuration;
@@ -7,8 +8,10 @@ mod data;
 mod dev;
 mod failure;
 mod limits;
+mod membership;
 mod metrics_text;
 mod nodes;
+mod operate;
 mod output;
 mod ports;
 mod remote;
@@ -18,6 +21,7 @@ mod stats;
 
 use std::process::ExitCode;
 
+use annulus_protocol::rest::Operation;
 use anyhow::Result;
 use clap::FromArgMatches as _;
 
@@ -42,6 +46,9 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Set(args) => data::set(&args).await,
         Command::Del(args) => data::delete(&args).await,
         Command::Nodes(args) => nodes::nodes(&args).await,
+        Command::Backup(args) => operate::operate(Operation::Backup, &args).await,
+        Command::Restore(args) => operate::operate(Operation::Restore, &args).await,
+        Command::Rebalance(args) => operate::operate(Operation::Rebalance, &args).await,
         Command::Stats(args) => stats::stats(&args).await,
         Command::Health(args) => nodes::health(&args).await,
         Command::Bench(args) => bench::run(&args).await,

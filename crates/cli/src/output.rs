@@ -7,10 +7,15 @@ use anyhow::{Context as _, Result};
 
 /// Writes to stdout at once. A reader that has left (`annulus nodes | head -1`) is no error.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    print_on(bytes).map(drop)
+}
+
+/// As [`print_bytes`], for who goes on writing: `false` where the reader has left.
+pub(crate) fn print_on(bytes: &[u8]) -> Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true).context("cannot write to stdout"),
     }
 }
 

@@ -3,9 +3,13 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use annulus_auxiliary::Auxiliary;
+use annulus_auxiliary::snapshots::{Files as _, Snapshots, SystemFiles};
+use annulus_auxiliary::{Auxiliary, Joining};
+use annulus_cluster::Mechanisms;
 use annulus_master::{BuildError, Master};
 use annulus_service::config::{Flag, Resolved, Role, Settings};
 use annulus_service::net::SystemListener;
@@ -14,7 +18,11 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::configuration::{Layers, flags, help};
 use crate::failure::Usage;
+use crate::membership::{self, Known};
 use crate::{limits, output, shutdown};
+
+/// A snapshot that turns out damaged must not be the only one.
+const SNAPSHOTS_KEPT: usize = 2;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MasterArgs {
@@ -24,6 +32,8 @@ pub(crate) struct MasterArgs {
     name: Option<String>,
     #[arg(long, value_name = "LIST", help = help("cluster.auxiliaries"))]
     auxiliaries: Option<String>,
+    #[arg(long, value_name = "URL", help = help("cluster.redis"))]
+    redis: Option<String>,
     #[arg(long, help = help("cluster.replicas"))]
     replicas: Option<String>,
     #[arg(long, help = help("cluster.virtual_nodes"))]
@@ -42,6 +52,14 @@ pub(crate) struct AuxiliaryArgs {
     name: Option<String>,
     #[arg(long, help = help("auxiliary.zone"))]
     zone: Option<String>,
+    #[arg(long, value_name = "URL", help = help("cluster.redis"))]
+    redis: Option<String>,
+    #[arg(long, value_name = "LIST", help = help("auxiliary.master_address"))]
+    master_address: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", help = help("auxiliary.advertise"))]
+    advertise: Option<String>,
+    #[arg(long, value_name = "DIR", help = help("auxiliary.backup_dir"))]
+    backup_dir: Option<String>,
     #[arg(long, value_name = "SIZE", help = help("auxiliary.memory"))]
     memory: Option<String>,
     #[arg(long, value_name = "ITEMS", help = help("auxiliary.cache_size"))]
@@ -82,19 +100,16 @@ pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
         ("--port", "master.port", &args.port),
         ("--name", "master.name", &args.name),
         ("--auxiliaries", "cluster.auxiliaries", &args.auxiliaries),
+        ("--redis", "cluster.redis", &args.redis),
         ("--replicas", "cluster.replicas", &args.replicas),
         ("--virtual-nodes", "cluster.virtual_nodes", &args.virtual_nodes),
         ("--consistency", "cluster.consistency", &args.consistency),
     ]);
     let resolved = args.common.resolve(Role::Master, own)?;
     let settings = resolved.settings();
-    if settings.cluster.auxiliaries.is_empty() {
-        let text = "a master needs auxiliaries: name them with --auxiliaries a=10.0.0.1:3001,b=10.0.0.2:3001 \
-                    (or ANNULUS_CLUSTER__AUXILIARIES), or run a whole cluster with `annulus dev`";
-        return Err(Usage(text.to_owned()).into());
-    }
     let start = Start::new(&resolved, settings.master.port, settings.master.name.as_deref()).await?;
-    let master = build_master(start.name.clone(), settings, &start.net)?;
+    let known = membership::of_master(settings, &start.net.clock())?;
+    let master = build_master(start.name.clone(), settings, &start.net, known)?;
     let stop = shutdown::on_signal()?;
     start.announce("master")?;
     master.run(start.listener, stop).await;
@@ -102,20 +117,31 @@ pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// After SIGTERM a member hands over what it holds, for at most `auxiliary.drain_timeout`, before this returns.
 pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
     let own = flags([
         ("--port", "auxiliary.port", &args.port),
         ("--name", "auxiliary.name", &args.name),
         ("--zone", "auxiliary.zone", &args.zone),
+        ("--redis", "cluster.redis", &args.redis),
+        ("--master-address", "auxiliary.master_address", &args.master_address),
+        ("--advertise", "auxiliary.advertise", &args.advertise),
+        ("--backup-dir", "auxiliary.backup_dir", &args.backup_dir),
         ("--memory", "auxiliary.memory", &args.memory),
         ("--cache-size", "auxiliary.cache_size", &args.cache_size),
     ]);
     let resolved = args.common.resolve(Role::Auxiliary, own)?;
     let settings = resolved.settings();
     let start = Start::new(&resolved, settings.auxiliary.port, settings.auxiliary.name.as_deref()).await?;
-    let node = Auxiliary::build(start.name.clone(), settings, start.net.clock(), random_seed())
-        .context("cannot build the auxiliary")?;
     let stop = shutdown::on_signal()?;
+    let port = start.listener.local_addr()?.port();
+    let joining = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
+        joining = membership::of_auxiliary(settings, &start.net, &start.name, port) => joining?,
+    };
+    let folder = settings.auxiliary.backup_dir.as_deref().map(Path::new);
+    let node = build_auxiliary(start.name.clone(), settings, &start.net, joining, folder)?;
     start.announce("auxiliary")?;
     node.run(start.listener, stop).await;
     tracing::info!("stopped");
@@ -177,11 +203,50 @@ pub(crate) async fn bind(net: &SystemNet, host: &str, port: u16, elsewhere: &str
 }
 
 /// The master; what keeps it from being built is a setting, but for bugs.
-pub(crate) fn build_master(name: String, settings: &Settings, net: &SystemNet) -> Result<Master> {
-    Master::build(name, settings, net, random_seed()).map_err(|error| match error {
+pub(crate) fn build_master(
+    name: String,
+    settings: &Settings,
+    net: &SystemNet,
+    Known { authority, roster }: Known,
+) -> Result<Master> {
+    let parts =
+        annulus_master::Parts { seed: random_seed(), authority, roster, mechanisms: Mechanisms::default() };
+    Master::build(name, settings, net, parts).map_err(|error| match error {
         BuildError::Metrics(_) => anyhow::Error::new(error),
         setting => Usage(setting.to_string()).into(),
     })
+}
+
+/// The auxiliary; its snapshots go to `folder`, which is made where it is not there.
+pub(crate) fn build_auxiliary(
+    name: String,
+    settings: &Settings,
+    net: &SystemNet,
+    joining: Option<Joining>,
+    folder: Option<&Path>,
+) -> Result<Auxiliary> {
+    let snapshots = folder.map(|folder| snapshots(folder, &name)).transpose()?;
+    let parts = annulus_auxiliary::Parts {
+        seed: random_seed(),
+        joining,
+        snapshots,
+        mechanisms: Mechanisms::default(),
+    };
+    Auxiliary::build(name, settings, net, parts).context("cannot build the auxiliary")
+}
+
+fn snapshots(folder: &Path, name: &str) -> Result<Snapshots> {
+    let files = SystemFiles::new(folder).and_then(|files| try_out(&files).map(|()| files)).context(
+        "auxiliary.backup_dir (BACKUP_DIR, --backup-dir) cannot be used: name a folder that this user may make and write to",
+    )?;
+    Ok(Snapshots::new(Arc::new(files), name, SNAPSHOTS_KEPT))
+}
+
+/// Whether files can be made there: better known now than when the first snapshot is due.
+fn try_out(files: &SystemFiles) -> std::io::Result<()> {
+    let name = format!("try-{}", std::process::id());
+    files.create(&name).map(drop)?;
+    files.remove(&name)
 }
 
 /// For the hash of one node's index. `RandomState` is keyed by the system's randomness.

@@ -126,12 +126,12 @@ fn row(name: &str, value: String) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const NODES: &str = r#"{"epoch":1,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
-        {"id":"a","address":"h:1","weight":1,"state":"up","ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
-        {"id":"b","address":"h:2","weight":1,"state":"up","ring_share":0.5,"store":{"items":1,"bytes":512,"max_bytes":2048}}]}"#;
-    const ONE_DOWN: &str = r#"{"epoch":1,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
-        {"id":"a","address":"h:1","weight":1,"state":"up","ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
-        {"id":"b","address":"h:2","weight":1,"state":"down","ring_share":0.5}]}"#;
+    const NODES: &str = r#"{"epoch":1,"settled":true,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
+        {"id":"a","address":"h:1","weight":1,"state":"up","member":"member","settled":true,"ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
+        {"id":"b","address":"h:2","weight":1,"state":"up","member":"member","settled":true,"ring_share":0.5,"store":{"items":1,"bytes":512,"max_bytes":2048}}]}"#;
+    const ONE_DOWN: &str = r#"{"epoch":1,"settled":true,"replicas":2,"virtual_nodes":4096,"ring_fingerprint":"00","nodes":[
+        {"id":"a","address":"h:1","weight":1,"state":"up","member":"member","settled":true,"ring_share":0.5,"store":{"items":10,"bytes":1024,"max_bytes":2048}},
+        {"id":"b","address":"h:2","weight":1,"state":"down","member":"member","settled":true,"ring_share":0.5}]}"#;
     const METRICS: &str = "\
 annulus_cache_hits_total 3
 annulus_cache_misses_total{reason=\"cold\"} 1

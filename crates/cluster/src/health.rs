@@ -1,9 +1,9 @@
 //! Health: one master's opinion of all nodes of a view.
 
 use crate::breaker::Circuit;
-use crate::{Breaker, Condition, HealthSettings, Node, Outcome, View};
+use crate::{Breaker, Condition, HealthSettings, Node, NodeList, Outcome};
 
-/// The breakers of the nodes of one view. A node is its index in [`View::nodes`].
+/// The breakers of some nodes, each known by its index among them.
 ///
 /// One master has one, behind a lock; every method takes nanoseconds, but for [`adopt`](Self::adopt).
 #[derive(Clone, Debug)]
@@ -64,17 +64,17 @@ pub struct Census {
 
 impl Health {
     /// All nodes up until they show otherwise, and due to be asked at once.
-    pub fn new(settings: HealthSettings, view: &View, now_ms: u64) -> Self {
+    pub fn new(settings: HealthSettings, nodes: &[Node], now_ms: u64) -> Self {
         let mut health = Self { settings, nodes: Vec::new(), last_phase: 0 };
-        health.adopt(view, now_ms);
+        health.adopt(nodes, now_ms);
         health
     }
 
-    /// Follows a new view. A node that stays, by name and address, keeps its state and its tickets; one with a new
+    /// Follows a change of the nodes. A node that stays, by name and address, keeps its state and its tickets; one with a new
     /// address is a new process, of which nothing is known.
-    pub fn adopt(&mut self, view: &View, now_ms: u64) {
+    pub fn adopt(&mut self, nodes: &[Node], now_ms: u64) {
         let mut before = std::mem::take(&mut self.nodes);
-        for node in view.nodes() {
+        for node in nodes {
             let same = |known: &Tracked| known.node.name == node.name && known.node.address == node.address;
             let tracked = match before.iter().position(same) {
                 Some(at) => Tracked { node: node.clone(), ..before.swap_remove(at) },
@@ -89,7 +89,7 @@ impl Health {
     /// The ticket of a request that is sent now.
     ///
     /// # Panics
-    /// `node` is not an index into the view's nodes.
+    /// `node` is not an index of a node.
     pub fn sent(&self, node: usize) -> Ticket {
         Ticket { node, phase: self.nodes[node].phase }
     }
@@ -128,14 +128,8 @@ impl Health {
 
     /// Puts those to ask first at the front: breakers closed, then half open, then open, otherwise as they were. Drops
     /// none, and allocates nothing. Indices of no node stay in front.
-    pub fn rank(&self, preference: &mut [usize]) {
-        // By insertion: the list is a few owners, mostly in order already, and equals must not move.
-        for end in 1..preference.len() {
-            let rank = self.reluctance(preference[end]);
-            let sorted = &preference[..end];
-            let at = sorted.iter().rposition(|other| self.reluctance(*other) <= rank).map_or(0, |at| at + 1);
-            preference[at..=end].rotate_right(1);
-        }
+    pub fn rank(&self, preference: &mut NodeList) {
+        preference.sort_by_rank(|node| self.reluctance(node));
     }
 
     /// The state of a node's breaker; `None` for an index of no node.
@@ -161,7 +155,8 @@ impl Health {
         census
     }
 
-    fn reluctance(&self, node: usize) -> u8 {
+    /// How late a node is to be asked: 0 in its turn, 2 last.
+    pub fn reluctance(&self, node: usize) -> u8 {
         match self.breaker(node) {
             None | Some(Breaker::Closed) => 0,
             Some(Breaker::HalfOpen) => 1,

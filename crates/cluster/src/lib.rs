@@ -10,18 +10,18 @@
 //! Everything is a plain function of what happened: events and the time go in, actions come out.
 //!
 //! ```
-//! use annulus_cluster::{Health, HealthSettings, Outcome, View};
+//! use annulus_cluster::{Health, HealthSettings, NodeList, Outcome, View};
 //!
 //! let view = View::from_list(["a=10.0.0.1:3001", "b=10.0.0.2:3001"])?;
 //! let settings =
 //!     HealthSettings { breaker_failures: 1, health_check_interval_ms: 10_000, probe_interval_ms: 500 };
-//! let mut health = Health::new(settings, &view, 0);
+//! let mut health = Health::new(settings, view.nodes(), 0);
 //!
 //! let ticket = health.sent(0);
 //! health.record(ticket, Outcome::Failed, 5);
-//! let mut owners = [0, 1];
+//! let mut owners: NodeList = [0, 1].into_iter().collect();
 //! health.rank(&mut owners);
-//! assert_eq!(owners, [1, 0]);
+//! assert!(owners.iter().eq([1, 0]));
 //! # Ok::<(), annulus_cluster::ViewError>(())
 //! ```
 //!
@@ -29,12 +29,27 @@
 //!
 //! IO, reading a clock, randomness, tokio, statics. It knows neither routes nor values.
 
+mod authority;
 mod breaker;
 mod health;
+mod mechanisms;
 mod node;
+mod placement;
+mod quorum;
+pub mod registry;
+pub mod roster;
 mod view;
 
+pub use authority::{Authority, AuthorityError, StaticAuthority};
 pub use breaker::{Breaker, Condition, HealthSettings, Outcome};
 pub use health::{Census, Change, Health, Probe, Ticket};
+pub use mechanisms::Mechanisms;
 pub use node::{MAX_NAME_BYTES, MAX_WEIGHT, Node, NodeError};
+pub use placement::{Holders, Placed, Placement};
+pub use quorum::{MAX_PREFERENCE, NodeList, Quorum};
+pub use registry::{
+    Keeper, KeeperSettings, MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError,
+    SteadyClock,
+};
+pub use roster::{Beat, BeatError, Layout, Member, Roster, Seat};
 pub use view::{View, ViewError};

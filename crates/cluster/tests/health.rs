@@ -1,13 +1,15 @@
 //! Health as a master lives with it.
 
 use Outcome::{Answered, Failed};
-use annulus_cluster::{Breaker, Census, Change, Condition, Health, HealthSettings, Outcome, View};
+use annulus_cluster::{
+    Breaker, Census, Change, Condition, Health, HealthSettings, Node, NodeList, Outcome, View,
+};
 
 const SETTINGS: HealthSettings =
     HealthSettings { breaker_failures: 3, health_check_interval_ms: 10_000, probe_interval_ms: 500 };
 
-fn view(list: &str) -> View {
-    View::from_list([list]).unwrap()
+fn view(list: &str) -> Vec<Node> {
+    View::from_list([list]).unwrap().nodes().to_vec()
 }
 
 /// Nodes a (0), b (1) and c (2), all up, just checked at 0.
@@ -31,9 +33,9 @@ fn break_down(health: &mut Health, node: usize, now_ms: u64) {
 }
 
 fn ranked(health: &Health, preference: &[usize]) -> Vec<usize> {
-    let mut preference = preference.to_vec();
+    let mut preference: NodeList = preference.iter().copied().collect();
     health.rank(&mut preference);
-    preference
+    preference.iter().collect()
 }
 
 #[test]

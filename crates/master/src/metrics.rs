@@ -1,7 +1,7 @@
 //! The metrics of a master.
 
-use annulus_cluster::Census;
-use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters};
+use annulus_cluster::{Census, Placement};
+use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters, gauge};
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Operations by what a client asked for.
@@ -16,6 +16,9 @@ pub(crate) struct Metrics {
     up: IntGauge,
     suspect: IntGauge,
     down: IntGauge,
+    fingerprint: IntGaugeVec,
+    epoch: IntGauge,
+    settled: IntGauge,
 }
 
 /// What happens between copies.
@@ -26,7 +29,7 @@ pub(crate) struct CopyMetrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry, ring_fingerprint: u64) -> prometheus::Result<Self> {
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let requests = RequestMetrics::new(registry, &["get", "put", "delete", "bulk_get", "bulk_put"])?;
         let nodes = IntGaugeVec::new(
             Opts::new("annulus_nodes", "Auxiliaries of the ring by state, as this master sees them."),
@@ -41,7 +44,6 @@ impl Metrics {
             &["fingerprint"],
         )?;
         registry.register(Box::new(fingerprint.clone()))?;
-        fingerprint.with_label_values(&[format!("{ring_fingerprint:016x}")]).set(1);
         let misses = counters(
             registry,
             "annulus_cache_misses_total",
@@ -64,6 +66,13 @@ impl Metrics {
             up: nodes.with_label_values(&["up"]),
             suspect: nodes.with_label_values(&["suspect"]),
             down: nodes.with_label_values(&["down"]),
+            fingerprint,
+            epoch: gauge(registry, "annulus_epoch", "The epoch of the roster by which this node goes.")?,
+            settled: gauge(
+                registry,
+                "annulus_settled",
+                "1 where all members hold what they should; 0 while data moves.",
+            )?,
         })
     }
 
@@ -71,6 +80,13 @@ impl Metrics {
         self.up.set(census.up as i64);
         self.suspect.set(census.suspect as i64);
         self.down.set(census.down as i64);
+    }
+
+    pub(crate) fn set_placement(&self, placement: &Placement) {
+        self.fingerprint.reset();
+        self.fingerprint.with_label_values(&[format!("{:016x}", placement.ring().fingerprint())]).set(1);
+        self.epoch.set(placement.epoch() as i64);
+        self.settled.set(i64::from(placement.is_settled()));
     }
 }
 

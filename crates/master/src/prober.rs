@@ -20,19 +20,20 @@ pub(crate) async fn probe(coordinator: Arc<Coordinator>, ids: Arc<TraceIds>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        for Probe { node, ticket } in coordinator.fleet.due() {
-            let coordinator = Arc::clone(&coordinator);
+        let route = coordinator.fleet.route();
+        for Probe { node, ticket } in route.due() {
+            let route = Arc::clone(&route);
             let call = Call { timeout: PROBE_TIMEOUT, trace: TraceContext::start(&ids) };
             tokio::spawn(async move {
-                match coordinator.hop.health(node, call).await {
-                    Ok(health) => match coordinator.fleet.wrong_node(node, &health) {
-                        None => coordinator.fleet.answered(ticket),
+                match route.hop().health(node, call).await {
+                    Ok(health) => match route.wrong_node(node, &health) {
+                        None => route.answered(ticket),
                         Some(why) => {
-                            tracing::warn!("{why}: check cluster.auxiliaries");
-                            coordinator.fleet.failed(ticket, &HopError::Unexpected(why));
+                            tracing::warn!("{why}: check the addresses");
+                            route.failed(ticket, &HopError::Unexpected(why));
                         }
                     },
-                    Err(error) => coordinator.fleet.failed(ticket, &error),
+                    Err(error) => route.failed(ticket, &error),
                 }
             });
         }

@@ -32,6 +32,12 @@ pub const PROMISED_HEADER: &str = "annulus-promised";
 pub const PREVIOUS_HEADER: &str = "annulus-previous";
 /// On a write's answer: present where what it replaced was a live entry.
 pub const PREVIOUS_LIVE_HEADER: &str = "annulus-previous-live";
+/// The epoch of the roster by which the sender goes: on every call, and on the answer that refuses one for its epoch.
+pub const EPOCH_HEADER: &str = "annulus-epoch";
+/// On every answer: the number of the life that answers.
+pub const INCARNATION_HEADER: &str = "annulus-incarnation";
+/// On a roster that is handed over, and on what auxiliaries send each other: shows that the sender knows the secret.
+pub const SEAL_HEADER: &str = "annulus-seal";
 /// On a client's request: milliseconds that the answer may take. The hop has none; a master bounds its calls itself.
 pub const DEADLINE_HEADER: &str = "x-deadline-ms";
 

@@ -5,15 +5,19 @@
 
 pub mod condition;
 pub mod duration;
+pub mod handshake;
 pub mod hop;
 pub mod key;
+pub mod networks;
 pub mod problem;
 pub mod rest;
 pub mod value;
 pub mod version;
 
 pub use condition::{ETags, Precondition};
+pub use handshake::Secret;
 pub use key::{Key, KeyError};
+pub use networks::Networks;
 pub use problem::{ErrorCode, Problem};
 pub use value::{Content, StoredValue};
 pub use version::{HybridClock, Version};

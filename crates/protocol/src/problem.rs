@@ -46,7 +46,7 @@ error_codes! {
     BadTtl = "bad_ttl", 400, "The TTL cannot be taken";
     /// A header or query parameter is malformed.
     BadRequest = "bad_request", 400, "The request cannot be taken";
-    /// No entry under this key.
+    /// No entry under this key, or no node or job of this name.
     NotFound = "not_found", 404, "No such entry";
     /// No such route.
     NoRoute = "no_route", 404, "No such route";
@@ -64,12 +64,22 @@ error_codes! {
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not taken here";
     /// A bug in the server.
     Internal = "internal", 500, "The server failed";
-    /// Not delivered yet.
-    NotImplemented = "not_implemented", 501, "Not delivered yet";
+    /// The sender does not show that it knows the cluster's secret.
+    NotSealed = "not_sealed", 403, "Not from this cluster";
+    /// A node may not be at this address.
+    AddressNotAllowed = "address_not_allowed", 403, "No node may be at this address";
+    /// The node that registers does not answer at the address that it gives.
+    AddressNotConfirmed = "address_not_confirmed", 403, "The node does not answer at its address";
     /// Too few of the key's owners answer.
     Unavailable = "unavailable", 503, "Too few owners of the key answer";
+    /// A node does not answer, or not as one does.
+    NodeUnavailable = "node_unavailable", 503, "The node does not answer";
+    /// Who keeps the members cannot be asked, or others change them all the time.
+    MembershipUnavailable = "membership_unavailable", 503, "The membership cannot be asked or changed now";
     /// Over a limit of the server; try again after a moment.
     Overloaded = "overloaded", 503, "The server is at a limit";
+    /// The disk is full; the last good snapshot stays.
+    DiskFull = "disk_full", 507, "The disk is full";
     /// Concurrent writers kept a conditional write from a definite result: it may or may not have happened.
     OutcomeUnknown = "outcome_unknown", 503, "The outcome of the write is not known";
     /// The request's deadline passed.

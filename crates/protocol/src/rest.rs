@@ -1,5 +1,7 @@
 //! The JSON of the public REST interface.
 
+mod jobs;
+
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::duration::parse_ttl_seconds;
 use crate::problem::{ErrorCode, Problem};
 use crate::value::{Content, JsonForm, StoredValue};
 use crate::version::Version;
+
+pub use jobs::{AllFull, Job, JobStarted, JobState, NodeResult, Operation};
 
 /// The body of `POST /data`, and one item of `POST /data/bulk`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -190,11 +194,74 @@ pub struct NodeInfo {
     pub weight: u32,
     /// Whether it answers, as the master that was asked sees it.
     pub state: NodeState,
+    /// Its place in the cluster.
+    pub member: MemberState,
+    /// Whether it has handed over what others should hold by the present view.
+    pub settled: bool,
     /// Share of the hash space whose first owner it is, from 0 to 1.
     pub ring_share: f64,
     /// Its memory, where it answered when the list was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreInfo>,
+    /// How far it is with handing over, where it answered and is at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settling: Option<Settling>,
+}
+
+/// A snapshot that an auxiliary has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotInfo {
+    /// The name that the node gave it.
+    pub name: String,
+    /// When it was begun, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Entries and tombstones in it.
+    pub entries: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// What came of loading a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restored {
+    /// The snapshot; none was there if it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
+    /// Entries that are in the cluster now because of it, or were already.
+    pub valid: u64,
+    /// Entries that have been replaced, deleted or forgotten since, or whose time is over.
+    pub outdated: u64,
+    /// Newer snapshots that are damaged, with what is wrong with them.
+    pub set_aside: Vec<String>,
+}
+
+/// A node's place in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// It holds what it should, and counts.
+    Member,
+    /// It has just started: it takes writes, and counts once all have settled.
+    Joining,
+    /// It hands everything over, to be gone.
+    Leaving,
+    /// Its life has ended; its place in the last settled view is not yet made up for.
+    Gone,
+}
+
+/// How far an auxiliary is with handing over what others should hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Settling {
+    /// The epoch to which it settles.
+    pub epoch: u64,
+    /// Entries looked at.
+    pub done: u64,
+    /// Entries still to be looked at, about.
+    pub left: u64,
+    /// Entries sent to others.
+    pub sent: u64,
+    /// Bytes sent to others.
+    pub sent_bytes: u64,
 }
 
 /// What an auxiliary holds.
@@ -213,6 +280,8 @@ pub struct StoreInfo {
 pub struct Nodes {
     /// The number of the membership view.
     pub epoch: u64,
+    /// Whether all members hold what they should by that view; until then the one before counts too.
+    pub settled: bool,
     /// Copies of each key.
     pub replicas: u32,
     /// Points on the ring for a node of weight 1.
@@ -245,6 +314,9 @@ pub struct Health {
     /// An auxiliary: what it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreInfo>,
+    /// An auxiliary that is handing over: how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settling: Option<Settling>,
 }
 
 /// How many nodes are in each state.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod metrics;
 pub mod net;
+pub mod pool;
 pub mod request;
 pub mod server;
 pub mod telemetry;

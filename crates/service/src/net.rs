@@ -90,6 +90,16 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// What the resolver or the operating system says.
     fn dial(&self, address: &str) -> impl Future<Output = io::Result<Self::Io>> + Send;
 
+    /// The addresses behind `host:port`, for who has to look at them before it dials one. A network without names takes
+    /// addresses only.
+    ///
+    /// # Errors
+    /// What the resolver says.
+    fn resolve(&self, address: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        let literal = address.parse().map(|address| vec![address]);
+        std::future::ready(literal.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error)))
+    }
+
     /// The time of this node.
     fn clock(&self) -> Arc<dyn Clock>;
 }
@@ -133,6 +143,10 @@ impl Net for SystemNet {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    async fn resolve(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host(address).await?.collect())
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

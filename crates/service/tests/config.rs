@@ -131,6 +131,9 @@ fn the_plain_names_of_the_original_count_for_their_role() {
             .env("CACHE_SIZE", "5000")
             .env("REPLICATION_FACTOR", "100")
             .env("HEALTH_CHECK_INTERVAL", "7")
+            .env("MASTER_ADDRESS", "http://master:8000")
+            .env("BACKUP_DIR", "/data")
+            .env("BACKUP_INTERVAL", "10")
             .resolved()
     };
     let master = plain(Role::Master);
@@ -144,6 +147,9 @@ fn the_plain_names_of_the_original_count_for_their_role() {
     assert_eq!((auxiliary.settings().master.port, auxiliary.settings().auxiliary.port), (8000, 9000));
     assert_eq!(auxiliary.settings().auxiliary.cache_size, 5000);
     assert_eq!(auxiliary.settings().cluster, Settings::default().cluster);
+    assert_eq!(auxiliary.settings().auxiliary.master_address, ["http://master:8000"]);
+    assert_eq!(auxiliary.settings().auxiliary.backup_dir.as_deref(), Some("/data"));
+    assert_eq!(auxiliary.settings().auxiliary.backup_interval, Duration::from_secs(10));
 
     assert_eq!(*plain(Role::Dev).settings(), Settings::default());
 }
@@ -159,6 +165,19 @@ fn whoever_sets_replication_factor_is_told_what_it_does() {
         ]
     );
     assert_eq!(layers(Role::Master).resolved().notes(), [""; 0]);
+}
+
+#[test]
+fn what_must_stay_secret_is_not_shown() {
+    let resolved = layers(Role::Master)
+        .env("ANNULUS_CLUSTER__SECRET", "open-sesame")
+        .env("ANNULUS_CLUSTER__REDIS", "redis://me:open-sesame@redis:6379/0")
+        .resolved();
+    assert_eq!(resolved.settings().cluster.secret.as_deref(), Some("open-sesame"));
+    let shown: Vec<_> = resolved.entries().map(|entry| entry.value.as_str()).collect();
+    assert!(!shown.join("\n").contains("sesame"), "{shown:?}");
+    assert_eq!(resolved.entry("cluster.redis").unwrap().value, "redis://(hidden)@redis:6379/0");
+    assert_eq!(resolved.entry("cluster.secret").unwrap().value, "(hidden)");
 }
 
 #[test]

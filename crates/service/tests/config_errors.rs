@@ -85,6 +85,16 @@ fn settings_that_contradict_each_other_are_named_with_their_origins() {
 }
 
 #[test]
+fn members_are_listed_or_kept_in_redis_and_a_password_is_in_no_error() {
+    let complaint = complaint(
+        "[cluster]\nauxiliaries = ['a=10.0.0.1:3001']",
+        &[("ANNULUS_CLUSTER__REDIS", "redis://:sesame@redis:6379")],
+        &[],
+    );
+    insta::assert_snapshot!(complaint, @"cluster.auxiliaries (a=10.0.0.1:3001, file annulus.toml) and cluster.redis (redis://(hidden)@redis:6379, environment ANNULUS_CLUSTER__REDIS) cannot both say who the members are: leave one out");
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_an_error_that_shows_the_line() {
     let complaint = complaint("[server]\nhost = a", &[("PORT", "x")], &[]);
     insta::assert_snapshot!(complaint, @r#"

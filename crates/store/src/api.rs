@@ -31,6 +31,10 @@ pub struct Options {
     pub tombstone_ttl_ms: u64,
     /// How long a promise keeps lower writes out, in milliseconds. Its own write must come within a fifth of that.
     pub promise_ttl_ms: u64,
+    /// Whether writes that are older than what is known are refused. Off only in tests that show that it is needed.
+    pub refuses_older: bool,
+    /// Whether floors are kept. Off only in tests that show that they are needed.
+    pub keeps_floors: bool,
 }
 
 impl Options {
@@ -46,6 +50,8 @@ impl Options {
             hash_seed,
             tombstone_ttl_ms: 10 * 60 * 1000,
             promise_ttl_ms: 5000,
+            refuses_older: true,
+            keeps_floors: true,
         }
     }
 }

@@ -34,9 +34,11 @@ mod ghosts;
 mod index;
 mod promises;
 mod recent;
+mod record;
 mod shard;
 mod size;
 mod slab;
+mod snapshot;
 mod store;
 mod table;
 mod wheel;
@@ -46,6 +48,10 @@ pub use api::{
     Previous, PutError, Stats, Taken, Write,
 };
 pub use entry::Entry;
+pub use record::{Record, RecordError};
+pub use snapshot::{
+    Batch, SnapshotError, SnapshotFault, SnapshotReader, SnapshotSummary, SnapshotTotals, SnapshotWriter,
+};
 pub use store::{ScanCursor, Store};
 
 pub(crate) use store::bucket_of;

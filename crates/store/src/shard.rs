@@ -17,6 +17,8 @@ enum Cause {
     ItemBound,
     Age,
     Flush,
+    /// Others have replaced or forgotten it.
+    Superseded,
 }
 
 /// What a shard counts; see [`Stats`](crate::Stats).
@@ -41,6 +43,8 @@ pub(crate) struct Shard {
     max_bytes: usize,
     max_items: usize,
     promise_ttl_ms: u64,
+    refuses_older: bool,
+    keeps_floors: bool,
 }
 
 impl Shard {
@@ -59,6 +63,8 @@ impl Shard {
             max_bytes,
             max_items,
             promise_ttl_ms: options.promise_ttl_ms,
+            refuses_older: options.refuses_older,
+            keeps_floors: options.keeps_floors,
         }
     }
 
@@ -187,6 +193,27 @@ impl Shard {
         true
     }
 
+    pub(crate) fn forget_version(&mut self, key: &[u8], version: u64) -> bool {
+        let Some(id) = self.find(key, self.hasher.hash(key)) else { return false };
+        let same = self.index.entry(id).is_some_and(|entry| entry.version() == version);
+        if same {
+            self.forget(id, Cause::Superseded);
+        }
+        same
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Entry> {
+        let mut taken = Vec::with_capacity(self.index.len());
+        while let Some(id) = self.index.oldest() {
+            let Some(key) = self.index.entry(id).map(Entry::key) else { break };
+            let hash = self.hasher.hash(key);
+            taken.extend(self.index.remove(hash, id));
+        }
+        self.index.reset();
+        self.promises.clear();
+        taken
+    }
+
     /// Bytes of the side tables.
     pub(crate) fn side_bytes(&self) -> usize {
         self.promises.bytes() + self.recent.bytes()
@@ -197,6 +224,9 @@ impl Shard {
     }
 
     pub(crate) fn raise_floor(&mut self, bucket: usize, version: u64) {
+        if !self.keeps_floors {
+            return;
+        }
         let floor = &mut self.floors[self.floor_at(bucket)];
         *floor = version.max(*floor);
     }
@@ -214,7 +244,7 @@ impl Shard {
         version: u64,
         now_ms: u64,
     ) -> Result<(), PutError> {
-        if known < version {
+        if known < version || !self.refuses_older {
             return Ok(());
         }
         self.counters.refused += 1;
@@ -295,6 +325,7 @@ impl Shard {
             Cause::ByteBound | Cause::ItemBound => MissReason::Evicted,
             Cause::Age => MissReason::Expired,
             Cause::Flush => MissReason::Deleted,
+            Cause::Superseded => MissReason::Moved,
         };
         self.ghosts.remember(hash, reason);
         let counter = match cause {
@@ -302,7 +333,7 @@ impl Shard {
             Cause::ItemBound => &mut self.counters.evicted_for_items,
             Cause::Age if entry.is_tombstone() => &mut self.counters.tombstones_dropped,
             Cause::Age => &mut self.counters.expired,
-            Cause::Flush => return,
+            Cause::Flush | Cause::Superseded => return,
         };
         *counter += 1;
     }

@@ -137,6 +137,17 @@ impl Store {
         self.shard(hash).lock().drop_moved(key, version)
     }
 
+    /// Forgets an entry that still has this version, raising its bucket's floor, and gives back whether it had: for one that
+    /// others have replaced or forgotten.
+    pub fn forget(&self, key: &[u8], hash: u64, version: u64) -> bool {
+        self.shard(hash).lock().forget_version(key, version)
+    }
+
+    /// Takes everything out, promises too; the floors stay as they are, so that all of it can come back.
+    pub fn take(&self) -> Vec<Entry> {
+        self.shards.iter().flat_map(|shard| shard.lock().take()).collect()
+    }
+
     /// Hands out the next entries, tombstones included and those past their deadline left out; `None` at the end.
     /// The cursor starts as its default. A batch comes from at most `max` places of one shard, some of which may be
     /// empty, whose lock is held meanwhile: some 10 ns a place.

@@ -1,9 +1,11 @@
 //! A cluster inside the test's own process, on real sockets.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_auxiliary::Auxiliary;
+use annulus_cluster::{Mechanisms, StaticAuthority};
 use annulus_master::Master;
 use annulus_service::SystemNet;
 use annulus_service::net::{Listener as _, Net as _, SystemListener};
@@ -37,7 +39,8 @@ impl InProcess {
         for n in 1..=shape.auxiliaries {
             let net = SystemNet::new();
             let (listener, address) = listen(&net).await?;
-            let auxiliary = Auxiliary::build(format!("aux-{n}"), &settings, net.clock(), n as u64)?;
+            let parts = annulus_auxiliary::Parts { seed: n as u64, ..Default::default() };
+            let auxiliary = Auxiliary::build(format!("aux-{n}"), &settings, &net, parts)?;
             list.push(format!("aux-{n}={address}"));
             auxiliaries.push(Node::spawn(address, |shutdown| auxiliary.run(listener, shutdown)));
         }
@@ -46,7 +49,14 @@ impl InProcess {
         for n in 1..=shape.masters {
             let net = SystemNet::new();
             let (listener, address) = listen(&net).await?;
-            let master = Master::build(format!("master-{n}"), &settings, &net, n as u64)?;
+            let list = annulus_master::fixed_list(&settings.cluster)?;
+            let parts = annulus_master::Parts {
+                seed: n as u64,
+                roster: list.clone(),
+                authority: Arc::new(StaticAuthority::from(list)),
+                mechanisms: Mechanisms::default(),
+            };
+            let master = Master::build(format!("master-{n}"), &settings, &net, parts)?;
             masters.push(Node::spawn(address, |shutdown| master.run(listener, shutdown)));
         }
         for node in auxiliaries.iter().chain(&masters) {

@@ -16,7 +16,9 @@ mod in_process;
 mod metrics;
 mod proc_files;
 mod process;
+mod proxy;
 mod raw_http;
+mod redis_server;
 mod shape;
 mod wait;
 
@@ -26,6 +28,8 @@ pub use in_process::InProcess;
 pub use metrics::{Family, MetricsPage};
 pub use proc_files::{Usage, raise_file_limit};
 pub use process::Process;
+pub use proxy::{Carried, Counts, Direction, FaultProxy};
 pub use raw_http::{Answer, RawHttp, Received};
+pub use redis_server::RedisServer;
 pub use shape::Shape;
 pub use wait::eventually;

@@ -25,16 +25,25 @@ const KEPT_LINES: usize = 200;
 /// A process of the program. It is killed when dropped, and shows the end of its log where the test is failing then.
 #[derive(Debug)]
 pub struct Process {
-    binary: PathBuf,
-    args: Vec<String>,
+    program: Program,
     address: SocketAddr,
     child: Child,
+    has_ended: bool,
     log: Log,
+}
+
+/// What is started. `--port` is added to the arguments, and nothing else is in the environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) binary: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// A process that has not said yet where it listens.
 #[derive(Debug)]
 pub(crate) struct Starting {
+    program: Program,
     child: Child,
     log: Log,
     first_line: oneshot::Receiver<String>,
@@ -50,24 +59,8 @@ impl Process {
     /// # Errors
     /// Where it ends or says something else.
     pub async fn start(binary: impl Into<PathBuf>, args: &[String]) -> Result<Self> {
-        let binary = binary.into();
-        let starting = Starting::spawn(&binary, args, 0)?;
-        Self::finish(binary, args.to_vec(), starting).await
-    }
-
-    pub(crate) async fn finish(binary: PathBuf, args: Vec<String>, starting: Starting) -> Result<Self> {
-        let Starting { mut child, log, first_line } = starting;
-        let line = match timeout(START_LIMIT, first_line).await {
-            Ok(Ok(line)) => line,
-            Ok(Err(_)) => bail!("{args:?}: ended with {:?}\n{}", child.wait(), log.text()),
-            Err(_) => {
-                let _ = child.kill();
-                bail!("{args:?}: said nothing for {START_LIMIT:?}\n{}", log.text());
-            }
-        };
-        let address = line.split_once("listening on http://").and_then(|(_, rest)| rest.trim().parse().ok());
-        let address = address.with_context(|| format!("{args:?}: no address in {line:?}"))?;
-        Ok(Self { binary, args, address, child, log })
+        let program = Program { binary: binary.into(), args: args.to_vec(), env: Vec::new() };
+        Starting::spawn(&program, 0)?.finish().await
     }
 
     /// Where it listens.
@@ -97,6 +90,12 @@ impl Process {
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
+        self.has_ended = true;
+    }
+
+    /// Whether it has not been ended since it started; one that is stopped runs.
+    pub fn is_running(&self) -> bool {
+        !self.has_ended
     }
 
     /// SIGSTOP: its kernel accepts connections, and nobody answers.
@@ -118,19 +117,28 @@ impl Process {
             status.is_some()
         })
         .await;
+        self.has_ended = true;
         status.expect("it has ended")
     }
 
-    /// Starts it again on the same port, killing it first where it still runs.
+    /// Starts it again on the same port and waits until it is ready, killing it first where it still runs.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill();
-        let starting = Starting::spawn(&self.binary, &self.args, self.address.port())?;
-        let started = Self::finish(self.binary.clone(), self.args.clone(), starting).await?;
-        *self = started;
+        self.respawn().await?;
         self.ready().await;
+        Ok(())
+    }
+
+    /// The same without waiting until it is ready: it may need others for that.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn respawn(&mut self) -> Result<()> {
+        self.kill();
+        let started = Starting::spawn(&self.program, self.address.port())?.finish().await?;
+        *self = started;
         Ok(())
     }
 
@@ -157,17 +165,18 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the end of the log of {:?}:\n{}", self.args, self.log.text());
+            eprintln!("--- the end of the log of {:?}:\n{}", self.program.args, self.log.text());
         }
     }
 }
 
 impl Starting {
-    pub(crate) fn spawn(binary: &PathBuf, args: &[String], port: u16) -> Result<Self> {
+    pub(crate) fn spawn(program: &Program, port: u16) -> Result<Self> {
+        let Program { binary, args, env } = program;
         let mut command = Command::new(binary);
         command.args(args).args(["--port", &port.to_string()]);
         // What happens to stand in the environment of whoever runs the tests configures nothing.
-        command.env_clear().env("RUST_BACKTRACE", "1");
+        command.env_clear().env("RUST_BACKTRACE", "1").envs(env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| binary.display().to_string())?;
         let (said, first_line) = oneshot::channel();
@@ -185,7 +194,23 @@ impl Starting {
             let log = log.clone();
             move || log.read(stderr)
         });
-        Ok(Self { child, log, first_line })
+        Ok(Self { program: program.clone(), child, log, first_line })
+    }
+
+    pub(crate) async fn finish(self) -> Result<Process> {
+        let Self { program, mut child, log, first_line } = self;
+        let args = &program.args;
+        let line = match timeout(START_LIMIT, first_line).await {
+            Ok(Ok(line)) => line,
+            Ok(Err(_)) => bail!("{args:?}: ended with {:?}\n{}", child.wait(), log.text()),
+            Err(_) => {
+                let _ = child.kill();
+                bail!("{args:?}: said nothing for {START_LIMIT:?}\n{}", log.text());
+            }
+        };
+        let address = line.split_once("listening on http://").and_then(|(_, rest)| rest.trim().parse().ok());
+        let address = address.with_context(|| format!("{args:?}: no address in {line:?}"))?;
+        Ok(Process { program, address, child, has_ended: false, log })
     }
 }
 

@@ -12,13 +12,16 @@ use crate::{Cluster, InProcess};
 pub struct Shape {
     pub(crate) masters: usize,
     pub(crate) auxiliaries: usize,
+    pub(crate) has_redis: bool,
+    pub(crate) has_disks: bool,
     settings: Vec<(String, String)>,
 }
 
 impl Default for Shape {
-    /// Two masters, three auxiliaries of 64 MiB, two copies.
+    /// Two masters, three auxiliaries of 64 MiB, two copies; a fixed list says who the auxiliaries are.
     fn default() -> Self {
-        let shape = Self { masters: 2, auxiliaries: 3, settings: Vec::new() };
+        let shape =
+            Self { masters: 2, auxiliaries: 3, has_redis: false, has_disks: false, settings: Vec::new() };
         shape.replicas(2).memory("64Mi").set("server.host", "127.0.0.1").set("log.level", "warn")
     }
 }
@@ -49,6 +52,21 @@ impl Shape {
         self.set("auxiliary.cache_size", &items.to_string())
     }
 
+    /// A Redis of its own keeps the members, so that auxiliaries come and go; for processes only.
+    pub fn redis(self) -> Self {
+        Self { has_redis: true, ..self }
+    }
+
+    /// Each auxiliary has a folder for its snapshots, which outlasts its process; for processes only.
+    pub fn disks(self) -> Self {
+        Self { has_disks: true, ..self }
+    }
+
+    /// How long an auxiliary that says nothing stays a member, as in `3s`.
+    pub fn lease_ttl(self, ttl: &str) -> Self {
+        self.set("cluster.lease_ttl", ttl)
+    }
+
     /// Any setting of any node, as in `limits.deadline`; a later one wins.
     pub fn set(mut self, path: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != path);
@@ -60,7 +78,11 @@ impl Shape {
     ///
     /// # Errors
     /// Where the settings are wrong or a port cannot be had.
+    ///
+    /// # Panics
+    /// Where it is to have a Redis or disks.
     pub async fn in_process(self) -> Result<InProcess> {
+        assert!(!self.has_redis && !self.has_disks, "a Redis and disks are for processes only");
         InProcess::start(&self).await
     }
 

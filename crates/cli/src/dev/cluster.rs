@@ -1,20 +1,31 @@
 //! The cluster: bind everything, build everything on the addresses that came of it, run everything.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
-use annulus_auxiliary::Auxiliary;
-use annulus_service::config::Settings;
+use annulus_auxiliary::Joining;
+use annulus_cluster::Roster;
+use annulus_master::{BuildError, DEFAULT_REPLICAS};
+use annulus_protocol::Secret;
+use annulus_service::config::{ClusterSettings, Settings};
 use annulus_service::net::SystemListener;
 use annulus_service::{Listener as _, Net as _, SystemNet};
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::failure::Usage;
+use crate::membership::{self, Known};
 use crate::ports::Ports;
-use crate::serve::{bind, build_master, random_seed};
+use crate::serve::{bind, build_auxiliary, build_master, random_seed};
 
 const ELSEWHERE: &str = "stop the cluster or program that uses it, or move this cluster with --port-base N: masters \
                          go to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ports";
+
+/// How long the cluster may take to form before the user is told so, and how often it is looked at.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How many of what, and where.
 pub(crate) struct Plan {
@@ -70,31 +81,59 @@ impl Cluster {
             auxiliaries
                 .push(Bound::new("auxiliary", name, host, plan.ports.auxiliary(number), memory).await?);
         }
-        let listed = |bound: &Bound| format!("{}={}", bound.place.name, bound.place.address);
         let mut settings = settings.clone();
-        settings.cluster.auxiliaries = auxiliaries.iter().map(listed).collect();
+        settings.cluster.auxiliaries.clear();
+        settings.cluster.secret = Some(random_secret());
+        // All nodes stop together, so there is nobody to hand anything over to.
+        settings.auxiliary.drain_timeout = Duration::ZERO;
         Ok(Self { masters, auxiliaries, settings })
     }
 
-    /// Builds and runs every node, each with its own clock, registry and seed. `shutdown` stops the masters, and when
-    /// their last request is answered the auxiliaries.
+    /// Builds and runs every node, each with its own clock, metrics and seed; what they share is the registry of members.
+    /// `shutdown` stops the masters, and when their last request is answered the auxiliaries.
     pub(crate) fn start(self, shutdown: &CancellationToken) -> Result<Running> {
         let Self { masters: bound_masters, auxiliaries: bound_auxiliaries, settings } = self;
+        check_replicas(&settings.cluster, bound_auxiliaries.len())?;
         let places =
             bound_masters.iter().chain(&bound_auxiliaries).map(|bound| bound.place.clone()).collect();
+        let registry = membership::memory_registry(&SystemNet::new().clock());
+        let secret = Secret::new(settings.cluster.secret.as_deref().unwrap_or_default())?;
         let stop_auxiliaries = CancellationToken::new();
         let (mut masters, mut auxiliaries) = (JoinSet::new(), JoinSet::new());
         for Bound { place, net, listener } in bound_auxiliaries {
-            let node = Auxiliary::build(place.name, &settings, net.clock(), random_seed())
-                .context("cannot build an auxiliary")?;
+            let joining = Joining {
+                authority: membership::keeper(registry.clone(), &settings.cluster),
+                address: place.address.to_string(),
+                secret: secret.clone(),
+            };
+            let folder = settings.auxiliary.backup_dir.as_deref().map(|all| Path::new(all).join(&place.name));
+            let node = build_auxiliary(place.name, &settings, &net, Some(joining), folder.as_deref())?;
             auxiliaries.spawn(node.run(listener, stop_auxiliaries.clone()));
         }
         for Bound { place, net, listener } in bound_masters {
-            let master = build_master(place.name, &settings, &net)?;
+            let known = Known {
+                authority: membership::keeper(registry.clone(), &settings.cluster),
+                roster: Roster::new(membership::layout(&settings.cluster)),
+            };
+            let master = build_master(place.name, &settings, &net, known)?;
             masters.spawn(master.run(listener, shutdown.clone()));
         }
         Ok(Running { places, masters, auxiliaries, stop_auxiliaries })
     }
+}
+
+/// A cluster whose size is known is told at once that it is too small.
+fn check_replicas(cluster: &ClusterSettings, auxiliaries: usize) -> Result<()> {
+    let replicas = cluster.replicas.unwrap_or(DEFAULT_REPLICAS.min(auxiliaries as u32));
+    if replicas as usize > auxiliaries {
+        return Err(Usage(BuildError::Replicas(replicas, auxiliaries).to_string()).into());
+    }
+    Ok(())
+}
+
+/// A secret that lives as long as this process: 256 bits from the system's randomness.
+fn random_secret() -> String {
+    [(); 4].map(|()| format!("{:016x}", random_seed())).concat()
 }
 
 impl Bound {
@@ -119,6 +158,20 @@ impl Running {
         &self.places
     }
 
+    /// Waits until every master knows all auxiliaries and they hold what they should; `false` where that takes too long.
+    pub(crate) async fn has_settled(&self) -> bool {
+        let is_master = |place: &&Place| place.role == "master";
+        let (masters, auxiliaries): (Vec<_>, Vec<_>) = self.places.iter().partition(is_master);
+        let all_have = async {
+            for master in masters {
+                while !knows_all(master, auxiliaries.len()).await {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+            }
+        };
+        tokio::time::timeout(SETTLE_LIMIT, all_have).await.is_ok()
+    }
+
     /// Completes once shutdown was asked for and every node has stopped.
     pub(crate) async fn finished(mut self) -> Result<()> {
         while let Some(ended) = self.masters.join_next().await {
@@ -130,6 +183,11 @@ impl Running {
         }
         Ok(())
     }
+}
+
+async fn knows_all(master: &Place, auxiliaries: usize) -> bool {
+    let Ok(client) = annulus_client::Client::new(&format!("http://{}", master.address)) else { return false };
+    client.nodes().await.is_ok_and(|known| known.settled && known.nodes.len() == auxiliaries)
 }
 
 /// Nodes that listen everywhere are reached over loopback.

@@ -14,13 +14,20 @@ use crate::{output, serve, shutdown};
 use cluster::{Cluster, Plan};
 
 /// Settings that make no sense for a cluster that decides them itself.
-const NOT_USED: [&str; 6] = [
+const NOT_USED: [&str; 13] = [
     "cluster.auxiliaries",
+    "cluster.redis",
+    "cluster.redis_prefix",
+    "cluster.secret",
+    "cluster.allowed_networks",
     "master.port",
     "master.name",
     "auxiliary.port",
     "auxiliary.name",
     "auxiliary.zone",
+    "auxiliary.master_address",
+    "auxiliary.advertise",
+    "auxiliary.drain_timeout",
 ];
 
 #[derive(Debug, clap::Args)]
@@ -36,6 +43,9 @@ pub(crate) struct DevArgs {
     /// Bytes that the entries of EACH auxiliary may take [default: 64Mi]
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
+    /// Keep snapshots in a folder, one below it for each auxiliary; the next start goes on from them
+    #[arg(long, value_name = "DIR")]
+    backup_dir: Option<String>,
     /// Move all ports: masters to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ones
     /// [default: masters 8000, 8001, …; auxiliaries 3001, 3002, …]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=HIGHEST_BASE))]
@@ -48,6 +58,7 @@ pub(crate) async fn run(args: &DevArgs) -> Result<ExitCode> {
     let own = flags([
         ("--replicas", "cluster.replicas", &args.replicas),
         ("--memory", "auxiliary.memory", &args.memory),
+        ("--backup-dir", "auxiliary.backup_dir", &args.backup_dir),
     ]);
     let resolved = args.layers.resolve(Role::Dev, own)?;
     serve::set_up_process(&resolved)?;
@@ -56,7 +67,15 @@ pub(crate) async fn run(args: &DevArgs) -> Result<ExitCode> {
     let stop = shutdown::on_signal()?;
     let cluster = Cluster::bind(&plan, resolved.settings()).await?;
     let running = cluster.start(&stop)?;
-    output::print_bytes(welcome::text(running.places(), &welcome::program()).as_bytes())?;
+    let has_settled = stop.run_until_cancelled(running.has_settled()).await;
+    if has_settled == Some(false) {
+        tracing::warn!(
+            "not all auxiliaries have joined yet, which takes a second or two: is this machine very busy?"
+        );
+    }
+    if has_settled.is_some() {
+        output::print_bytes(welcome::text(running.places(), &welcome::program()).as_bytes())?;
+    }
     running.finished().await?;
     output::print_line("stopped")?;
     Ok(ExitCode::SUCCESS)
@@ -68,7 +87,7 @@ fn warn_of_what_is_not_used(resolved: &Resolved) {
     };
     for entry in resolved.entries().filter(given) {
         tracing::warn!(
-            "{} ({}) is not used: annulus dev names its nodes and chooses their ports itself; see --port-base",
+            "{} ({}) is not used: annulus dev names and connects its nodes itself; see --port-base",
             entry.path,
             entry.origin
         );

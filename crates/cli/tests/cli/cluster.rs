@@ -121,6 +121,25 @@ fn either_signal_stops_it_with_success() {
 }
 
 #[test]
+fn with_a_folder_for_snapshots_it_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--backup-dir", folder.path().to_str().unwrap()];
+    let dev = Running::dev(&flags);
+    let url = dev.url("master-1");
+    for n in 0..30 {
+        annulus(&["set", &format!("k{n}"), "kept", "--url", &url]).ok();
+    }
+    assert_eq!(dev.end(Signal::SIGINT).0, Some(0));
+    assert!(folder.path().join("aux-3").is_dir());
+
+    let dev = Running::dev(&flags);
+    let url = dev.url("master-2");
+    for n in 0..30 {
+        assert_eq!(annulus(&["get", &format!("k{n}"), "--url", &url]).ok(), "kept");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_named_together_with_the_way_out() {
     let dev = Running::dev(&["--masters", "1", "--auxiliaries", "1"]);
     let port = dev.url("master-1").rsplit(':').next().unwrap().to_owned();

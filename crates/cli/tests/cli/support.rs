@@ -71,7 +71,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts the program and reads on until a line holds `until`.
     pub(crate) fn start(args: &[&str], until: &str) -> Self {
-        let mut child = program(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(&[], args, until)
+    }
+
+    /// The same with variables set.
+    pub(crate) fn start_with(env: &[(&str, &str)], args: &[&str], until: &str) -> Self {
+        let mut child = program(args).envs(env.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut running = Self { child, stdout, greeting: String::new() };
         while !running.greeting.lines().any(|line| line.contains(until)) {

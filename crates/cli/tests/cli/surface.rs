@@ -6,9 +6,20 @@ use crate::support::{annulus, annulus_with};
 
 #[test]
 fn help_says_what_there_is() {
-    for command in
-        ["", "dev", "master", "auxiliary", "get", "set", "del", "nodes", "stats", "health", "config"]
-    {
+    for command in [
+        "",
+        "dev",
+        "master",
+        "auxiliary",
+        "get",
+        "set",
+        "del",
+        "nodes",
+        "backup",
+        "stats",
+        "health",
+        "config",
+    ] {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let name = if command.is_empty() { "annulus" } else { command };
         insta::assert_snapshot!(name, annulus(&args).ok());

@@ -3,99 +3,56 @@
 use std::time::Duration;
 
 use annulus_bench::Report;
-use annulus_testkit::{Cluster, MetricsPage, Shape, eventually, path_of};
+use annulus_testkit::{Cluster, Shape, eventually, path_of};
 use tokio::time::Instant;
 
-use crate::support::{BINARY, bench};
+use crate::support::{BINARY, Load, assert_all_well};
 
 const KEYS: usize = 2000;
 /// Requests a second.
 const RATE: usize = 500;
+const LOAD: Load = Load { keys: KEYS, rate: RATE };
 
 async fn start() -> Cluster {
     Shape::default().processes(BINARY).await.expect("a cluster starts")
 }
 
-/// A verified load through both masters at a fixed rate, with every key stored before.
-fn load(cluster: &Cluster, seconds: u32) -> impl Future<Output = Report> + use<> {
-    let urls = format!("{},{}", cluster.url(0), cluster.url(1));
-    let flags = format!(
-        "--preload --verify --keys {KEYS} --rate {RATE} --duration {seconds}s --warm-up 1s --connections 32 \
-         --read-ratio 0.8 --value-size 100 --timeout 3s"
-    );
-    async move { bench(&urls, &flags).await }
-}
-
-/// Requests that both masters have answered.
-async fn answered(cluster: &Cluster) -> usize {
-    let mut answered = 0;
-    for master in 0..2 {
-        let page = MetricsPage::parse(cluster.client(master).get("/metrics").await.text());
-        answered += page.sum("annulus_requests_total") as usize;
-    }
-    answered
-}
-
-/// Waits until so many more requests are answered: at a fixed rate, a time.
-async fn answered_more(cluster: &Cluster, requests: usize) {
-    let goal = answered(cluster).await + requests;
-    let limit = Duration::from_secs(10 + (requests / RATE) as u64);
-    eventually("the load is answered", limit, async || answered(cluster).await >= goal).await;
-}
-
 fn assert_nothing_was_noticed(report: &Report, slowest: Duration) {
-    let latency = report.latency[0].percentiles;
-    let found = report.verification.as_ref().expect("a verified run");
-    println!(
-        "{} requests, {} errors, {found:?}, p99 {} us, slowest {} us, generator late by {:?}",
-        report.totals.requests,
-        report.totals.errors,
-        latency.p99_us,
-        latency.max_us,
-        report.generator_lateness
-    );
-    assert_eq!(report.totals.errors, 0, "{}", report.render_table());
-    assert_eq!((found.stale, found.corrupt, found.misses_of_written_keys), (0, 0, 0));
-    assert!(u128::from(latency.max_us) < slowest.as_micros(), "{}", report.render_table());
-}
-
-async fn every_key_is_a_hit(cluster: &Cluster) {
-    for n in 0..KEYS {
-        let read = cluster.client(n % 2).get(path_of(format!("key-{n:012}"))).await;
-        assert_eq!(read.status, 200, "key {n}: {}", read.text());
-    }
+    assert_all_well(report);
+    let max_us = report.latency[0].percentiles.max_us;
+    assert!(u128::from(max_us) < slowest.as_micros(), "{}", report.render_table());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
     let mut cluster = start().await;
-    let load = tokio::spawn(load(&cluster, 8));
-    answered_more(&cluster, KEYS + 3 * RATE).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 8));
+    LOAD.answered_more(&cluster, KEYS + 3 * RATE).await;
     cluster.kill_auxiliary(1);
     let report = load.await.expect("the load ends");
     assert_nothing_was_noticed(&report, Duration::from_millis(300));
-    every_key_is_a_hit(&cluster).await;
+    LOAD.is_all_there(&cluster).await;
     cluster.auxiliary_mut(1).restart().await.expect("it comes back");
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }
-    every_key_is_a_hit(&cluster).await;
+    LOAD.is_all_there(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_auxiliary_that_hangs_for_ten_seconds_is_noticed_by_nobody() {
     let cluster = start().await;
-    let load = tokio::spawn(load(&cluster, 15));
-    answered_more(&cluster, KEYS + 2 * RATE).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 15));
+    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
     cluster.auxiliaries()[2].stop();
-    answered_more(&cluster, 10 * RATE).await;
+    LOAD.answered_more(&cluster, 10 * RATE).await;
     cluster.auxiliaries()[2].resume();
     let report = load.await.expect("the load ends");
     assert_nothing_was_noticed(&report, Duration::from_millis(400));
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }
-    every_key_is_a_hit(&cluster).await;
+    LOAD.is_all_there(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

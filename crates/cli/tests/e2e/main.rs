@@ -3,6 +3,7 @@
 mod bad_input;
 mod faults;
 mod limits;
+mod membership;
 mod metrics;
 mod rest_bulk;
 mod rest_conditions;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use annulus_cluster::Ticket;
+use annulus_cluster::{Roster, Ticket};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use prometheus::IntCounter;
 
-use super::race::{Preference, Race};
-use crate::fleet::Fleet;
+use super::plan::Plan;
+use super::race::Race;
 use crate::hop::HopError;
+use crate::route::Route;
 
 /// What a race brought.
 pub(super) struct Gathered<T> {
@@ -19,6 +20,18 @@ pub(super) struct Gathered<T> {
     pub(super) complete: bool,
     /// How many calls failed in a way that leaves open whether they were carried out, or were still out at the end.
     pub(super) open: usize,
+    /// A later roster, by which one of them goes: the race is off.
+    pub(super) outdated: Option<Box<Roster>>,
+}
+
+impl<T> Gathered<T> {
+    /// The nodes whose answers fulfil a condition.
+    pub(super) fn nodes_where(
+        &self,
+        holds: impl Fn(&T) -> bool + Clone,
+    ) -> impl Iterator<Item = usize> + Clone {
+        self.answers.iter().filter(move |(_, answer)| holds(answer)).map(|(node, _)| *node)
+    }
 }
 
 /// What an answer means for the race.
@@ -39,63 +52,59 @@ pub(super) fn all_or_nothing<T, E>(answer: &Result<T, E>) -> Weight {
 
 /// How a race is run.
 pub(super) struct Rules {
-    /// Whom to ask, in order.
-    pub(super) preference: Preference,
-    /// Answers that end it.
-    pub(super) need: usize,
-    /// Answers that are worth waiting for where `need` cannot be reached any more.
-    pub(super) at_least: usize,
+    /// Whom to ask, and how many answers end it.
+    pub(super) plan: Plan,
     /// After how long without the end in sight another is asked.
     pub(super) hedge_after: Duration,
     /// Counts those asked because others were slow.
     pub(super) hedges: IntCounter,
 }
 
-/// Asks `need` of the preference list with `ask`, the others when one fails or is slow, or when all have answered and too
+/// Asks as many as the plan needs with `ask`, the others when one fails or is slow, or when all have answered and too
 /// few of the answers count. If none counts and no call is left open, it ends there: nothing was done anywhere. The caller
 /// bounds the time.
 pub(super) async fn gather<'a, T>(
-    fleet: &Fleet,
+    route: &Route,
     rules: Rules,
     ask: impl Fn(usize) -> BoxFuture<'a, Result<T, HopError>>,
     weigh: impl Fn(&T) -> Weight,
 ) -> Gathered<T> {
-    let mut race = Race::new(rules.preference, rules.need);
-    let mut gathered = Gathered { answers: Vec::with_capacity(rules.need), complete: false, open: 0 };
+    let mut race = Race::new(rules.plan);
+    let capacity = rules.plan.candidates.len();
+    let mut gathered =
+        Gathered { answers: Vec::with_capacity(capacity), complete: false, open: 0, outdated: None };
     let mut waiting = FuturesUnordered::new();
-    let mut pending: Vec<(usize, Ticket)> = Vec::with_capacity(rules.need + 1);
+    let mut pending: Vec<(usize, Ticket)> = Vec::with_capacity(capacity);
     let start = |node: usize, pending: &mut Vec<(usize, Ticket)>| {
-        let ticket = fleet.sent(node);
+        let ticket = route.sent(node);
         pending.push((node, ticket));
         let answer = ask(node);
         async move { (node, ticket, answer.await) }
     };
-    for node in race.start() {
-        waiting.push(start(node, &mut pending));
-    }
-    while race.can_reach(rules.at_least) {
+    while race.can_reach() {
+        waiting.extend(race.top_up().iter().map(|node| start(node, &mut pending)));
         if waiting.is_empty() {
-            let nothing_done = race.answered() == 0 && gathered.open == 0 && !gathered.answers.is_empty();
-            let Some(spare) = race.on_shortage().filter(|_| !nothing_done) else { break };
-            waiting.push(start(spare, &mut pending));
+            let nothing_done = !race.has_answers() && gathered.open == 0 && !gathered.answers.is_empty();
+            let spares = race.on_shortage();
+            if nothing_done || spares.is_empty() {
+                break;
+            }
+            waiting.extend(spares.iter().map(|node| start(node, &mut pending)));
         }
-        let is_enough = race.answered() >= rules.at_least;
-        let next = if race.has_spare() || is_enough {
+        let next = if race.has_spare() || race.is_enough() {
             tokio::select! {
                 biased;
                 next = waiting.next() => next,
                 () = tokio::time::sleep(rules.hedge_after) => {
                     for (_, ticket) in &pending {
-                        fleet.overdue(*ticket);
+                        route.overdue(*ticket);
                     }
-                    match race.on_shortage() {
-                        Some(spare) => {
-                            rules.hedges.inc();
-                            waiting.push(start(spare, &mut pending));
-                        }
-                        None if is_enough => break,
-                        None => {}
+                    let spares = race.on_shortage();
+                    if spares.is_empty() && race.is_enough() {
+                        break;
                     }
+                    rules.hedges.inc_by(spares.len() as u64);
+                    waiting.extend(spares.iter().map(|node| start(node, &mut pending)));
                     continue;
                 }
             }
@@ -106,20 +115,23 @@ pub(super) async fn gather<'a, T>(
         pending.retain(|(waited_for, _)| *waited_for != node);
         match answer {
             Ok(answer) => {
-                fleet.answered(ticket);
+                route.answered(ticket);
                 let weight = weigh(&answer);
                 gathered.answers.push((node, answer));
-                if weight == Weight::Ends || weight == Weight::Counts && race.on_answer() {
+                if weight == Weight::Ends || weight == Weight::Counts && race.on_answer(node) {
                     gathered.complete = true;
                     break;
                 }
             }
+            Err(HopError::Outdated(roster)) => {
+                route.answered(ticket);
+                gathered.outdated = Some(roster);
+                break;
+            }
             Err(error) => {
-                fleet.failed(ticket, &error);
+                route.failed(ticket, &error);
                 gathered.open += usize::from(!error.is_unsent());
-                if let Some(spare) = race.on_failure() {
-                    waiting.push(start(spare, &mut pending));
-                }
+                race.on_failure(node);
             }
         }
     }

@@ -3,12 +3,14 @@
 //! A key's *preference list* is its first `replicas + 1` owners. A write is acknowledged when `replicas` of them have
 //! it; a read takes as many answers as make every read meet every acknowledged write, and
 //! as many as there are copies where it can. The newest version wins, and a read that finds copies behind it brings them up before it answers, so that nobody
-//! reads anything older afterwards. These are the rules of ABD registers (Attiya, Bar-Noy and Dolev, "Sharing Memory
+//! reads anything older afterwards. While the cluster settles to a new view, an operation needs its quorum in that view and
+//! in the base ([`plan`]). These are the rules of ABD registers (Attiya, Bar-Noy and Dolev, "Sharing Memory
 //! Robustly in Message-Passing Systems", 1995) with versions from a hybrid clock in place of their first phase.
 
 mod change;
 mod conditional;
 mod gather;
+pub mod plan;
 pub mod race;
 mod read;
 mod swap;
@@ -18,43 +20,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_protocol::{ErrorCode, HybridClock, Key, Problem, Version};
-use annulus_ring::Ring;
 use annulus_service::config::Consistency;
 use annulus_service::net::Clock;
 use annulus_service::telemetry::TraceContext;
 
 use crate::fleet::Fleet;
-use crate::hop::{Call, Hop};
+use crate::hop::Call;
 use crate::metrics::CopyMetrics;
+use crate::route::Route;
 pub use change::{Change, Written};
 pub use conditional::Outcome;
-use gather::Rules;
-use race::{MAX_PREFERENCE, Preference};
+use gather::{Gathered, Rules};
+use plan::Plan;
 
 /// How often a request starts over because others write the same key, or because its clock is behind.
 const MAX_ATTEMPTS: usize = 16;
-
-/// How many copies there are and how many must answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quorum {
-    /// Copies of each key that an acknowledged write has.
-    pub replicas: usize,
-    /// Nodes that may hold a key: one more than copies, where there are enough nodes and more than one copy.
-    pub preference: usize,
-    /// Answers that a read takes: as many as copies, so that answers that agree show an acknowledged write.
-    pub reads: usize,
-    /// Answers without which a read fails: fewer might miss an acknowledged write altogether.
-    pub reads_at_least: usize,
-}
-
-impl Quorum {
-    /// The quorum for `replicas` copies on `nodes` nodes.
-    pub fn new(replicas: usize, nodes: usize) -> Self {
-        let replicas = replicas.clamp(1, nodes.clamp(1, MAX_PREFERENCE - 1));
-        let preference = if replicas == 1 { 1 } else { (replicas + 1).min(nodes) };
-        Self { replicas, preference, reads: replicas, reads_at_least: preference - replicas + 1 }
-    }
-}
 
 /// What goes with a request through the coordinator.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +49,7 @@ pub struct Context {
 
 /// Reads and writes keys over their copies.
 pub struct Coordinator {
-    pub(crate) ring: Ring,
-    pub(crate) quorum: Quorum,
-    pub(crate) fleet: Fleet,
-    pub(crate) hop: Arc<dyn Hop>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) versions: HybridClock,
     pub(crate) hedge_after: Duration,
@@ -80,26 +57,35 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// The nodes that may hold the key, by ring order with those that answer in front.
-    fn preference(&self, key: &Key) -> Preference {
-        let hash = annulus_ring::key_hash(key.as_bytes());
-        if self.quorum.preference == 1 {
-            return Preference::new(self.ring.owner(hash).into_iter());
-        }
-        let mut preference = Preference::new(self.ring.owners(hash, self.quorum.preference));
-        self.fleet.rank(preference.as_mut_slice());
-        preference
+    /// The newest route, with what the key's operation may ask in ring order, those that answer in front.
+    ///
+    /// # Errors
+    /// Where nobody is a member yet.
+    fn plan(&self, key: &Key) -> Result<(Arc<Route>, Plan), Problem> {
+        self.plan_by(key, false)
     }
 
-    /// The rules of a race for `need` answers that has to have them all.
-    fn rules(&self, preference: Preference, need: usize) -> Rules {
-        Rules {
-            preference,
-            need,
-            at_least: need,
-            hedge_after: self.hedge_after,
-            hedges: self.metrics.hedges.clone(),
+    fn plan_by(&self, key: &Key, shared_first: bool) -> Result<(Arc<Route>, Plan), Problem> {
+        let route = self.fleet.route();
+        let plan = route.plan(annulus_ring::key_hash(key.as_bytes()), shared_first);
+        if plan.is_empty() {
+            return Err(Problem::new(
+                ErrorCode::Unavailable,
+                "no auxiliary has joined yet: start one, or look at its log for why it cannot join",
+            ));
         }
+        Ok((route, plan))
+    }
+
+    fn rules(&self, plan: Plan) -> Rules {
+        Rules { plan, hedge_after: self.hedge_after, hedges: self.metrics.hedges.clone() }
+    }
+
+    /// Goes by the later roster that a race brought. Returns whether there was one: then the attempt is void.
+    fn was_outdated<T>(&self, gathered: &mut Gathered<T>) -> bool {
+        let Some(roster) = gathered.outdated.take() else { return false };
+        self.fleet.adopt(&Arc::from(roster));
+        true
     }
 
     fn call(&self, context: &Context) -> Call {
@@ -137,6 +123,13 @@ impl Coordinator {
         Problem::new(ErrorCode::Unavailable, detail)
     }
 
+    fn still_loading() -> Problem {
+        Problem::new(
+            ErrorCode::Unavailable,
+            "all nodes that had the key have just started and are still putting together what they hold; try again",
+        )
+    }
+
     fn outcome_unknown() -> Problem {
         Problem::new(
             ErrorCode::OutcomeUnknown,
@@ -146,35 +139,5 @@ impl Coordinator {
 
     fn contended() -> Problem {
         Problem::new(ErrorCode::Unavailable, "other requests kept changing the key; try again")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_read_meets_every_acknowledged_write() {
-        for nodes in 1..=9 {
-            for replicas in 1..=9 {
-                let quorum = Quorum::new(replicas, nodes);
-                assert!(quorum.reads_at_least + quorum.replicas > quorum.preference, "{quorum:?}");
-                assert!((1..=quorum.reads).contains(&quorum.reads_at_least), "{quorum:?}");
-                assert!(quorum.preference <= nodes.min(MAX_PREFERENCE), "{quorum:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_node_of_three_may_be_away_with_two_copies() {
-        let quorum = Quorum::new(2, 3);
-        assert_eq!(quorum, Quorum { replicas: 2, preference: 3, reads: 2, reads_at_least: 2 });
-        assert!(quorum.preference > quorum.replicas && quorum.preference > quorum.reads);
-    }
-
-    #[test]
-    fn one_copy_asks_one_owner_and_copies_never_outnumber_the_nodes() {
-        assert_eq!(Quorum::new(1, 5), Quorum { replicas: 1, preference: 1, reads: 1, reads_at_least: 1 });
-        assert_eq!(Quorum::new(3, 2), Quorum { replicas: 2, preference: 2, reads: 2, reads_at_least: 1 });
     }
 }

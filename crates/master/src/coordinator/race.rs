@@ -1,102 +1,93 @@
 //! Whom to ask next: the first few at once, the others only when one fails or is slow. Event in, action out.
 
-/// Copies asked of one key at most: `replicas + 1`.
-pub const MAX_PREFERENCE: usize = 8;
+use annulus_cluster::NodeList;
 
-/// The nodes that may hold a key, those to be asked first in front.
-#[derive(Debug, Clone, Copy)]
-pub struct Preference {
-    nodes: [usize; MAX_PREFERENCE],
-    len: usize,
-}
+use super::plan::{Part, Plan};
 
-impl Preference {
-    /// The first [`MAX_PREFERENCE`] of `nodes`.
-    pub fn new(nodes: impl Iterator<Item = usize>) -> Self {
-        let mut preference = Self { nodes: [0; MAX_PREFERENCE], len: 0 };
-        nodes.for_each(|node| preference.add(node));
-        preference
-    }
-
-    /// Puts one more at the end, where there is room.
-    pub fn add(&mut self, node: usize) {
-        if let Some(place) = self.nodes.get_mut(self.len) {
-            *place = node;
-            self.len += 1;
-        }
-    }
-
-    /// The nodes in order.
-    pub fn as_slice(&self) -> &[usize] {
-        &self.nodes[..self.len]
-    }
-
-    /// The nodes, to be put into another order.
-    pub fn as_mut_slice(&mut self) -> &mut [usize] {
-        &mut self.nodes[..self.len]
-    }
-}
-
-/// One race for `need` answers among a preference list.
+/// One race for the answers that a plan needs.
 #[derive(Debug)]
 pub struct Race {
-    candidates: Preference,
-    asked: usize,
-    need: usize,
-    answered: usize,
-    failed: usize,
+    plan: Plan,
+    asked: NodeList,
+    answered: NodeList,
+    failed: NodeList,
 }
 
 impl Race {
     /// A race in which nobody is asked yet.
-    pub fn new(candidates: Preference, need: usize) -> Self {
-        Self { candidates, asked: 0, need, answered: 0, failed: 0 }
+    pub fn new(plan: Plan) -> Self {
+        Self { plan, asked: NodeList::default(), answered: NodeList::default(), failed: NodeList::default() }
     }
 
-    /// Those to ask at once: as many as answers are needed.
-    pub fn start(&mut self) -> impl Iterator<Item = usize> + use<> {
-        let candidates = self.candidates;
-        let first = self.need.min(candidates.len);
-        self.asked = first;
-        (0..first).map(move |i| candidates.nodes[i])
+    /// Those to ask now, so that each view can get the answers it needs.
+    pub fn top_up(&mut self) -> NodeList {
+        let mut more = NodeList::default();
+        for part in self.plan.parts {
+            let mut under_way = part.count(self.asked.iter()) - part.count(self.failed.iter());
+            while under_way < part.need {
+                let Some(next) = self.next_of(&part) else { break };
+                self.asked.add(next);
+                more.add(next);
+                under_way += 1;
+            }
+        }
+        more
     }
 
-    /// One answered; returns whether that was the last that was needed.
-    pub fn on_answer(&mut self) -> bool {
-        self.answered += 1;
-        self.answered >= self.need
+    /// One answered, and it counts; returns whether that was the last that was needed.
+    pub fn on_answer(&mut self, node: usize) -> bool {
+        self.answered.add(node);
+        self.plan.parts.iter().all(|part| self.answers(part) >= part.need)
     }
 
-    /// One failed; returns whom to ask in its place.
-    pub fn on_failure(&mut self) -> Option<usize> {
-        self.failed += 1;
-        self.ask_another()
+    /// One failed. [`Self::top_up`] says whom to ask in its place.
+    pub fn on_failure(&mut self, node: usize) {
+        self.failed.add(node);
     }
 
-    /// Somebody is slow, or answers do not count; returns whom to ask besides.
-    pub fn on_shortage(&mut self) -> Option<usize> {
-        self.ask_another()
+    /// Somebody is slow, or answers do not count; returns whom to ask besides, for each view that lacks answers.
+    pub fn on_shortage(&mut self) -> NodeList {
+        let mut more = NodeList::default();
+        for part in self.plan.parts {
+            let is_helped = part.count(more.iter()) > 0;
+            if self.answers(&part) < part.need
+                && !is_helped
+                && let Some(next) = self.next_of(&part)
+            {
+                self.asked.add(next);
+                more.add(next);
+            }
+        }
+        more
     }
 
-    /// How many answers counted.
-    pub fn answered(&self) -> usize {
-        self.answered
+    /// Whether any answer counted.
+    pub fn has_answers(&self) -> bool {
+        !self.answered.is_empty()
     }
 
-    /// Whether this many could still answer.
-    pub fn can_reach(&self, answers: usize) -> bool {
-        self.candidates.len - self.failed >= answers
+    /// Whether the answers that are worth waiting for could still come.
+    pub fn can_reach(&self) -> bool {
+        let parts = &self.plan.parts;
+        parts.iter().all(|part| part.members.len() - part.count(self.failed.iter()) >= part.at_least)
+    }
+
+    /// Whether there are as many as are worth waiting for.
+    pub fn is_enough(&self) -> bool {
+        self.plan.parts.iter().all(|part| self.answers(part) >= part.at_least)
     }
 
     /// Whether somebody is left to be asked.
     pub fn has_spare(&self) -> bool {
-        self.asked < self.candidates.len
+        self.plan.parts.iter().any(|part| self.answers(part) < part.need && self.next_of(part).is_some())
     }
 
-    fn ask_another(&mut self) -> Option<usize> {
-        let next = self.candidates.as_slice().get(self.asked).copied()?;
-        self.asked += 1;
-        Some(next)
+    fn answers(&self, part: &Part) -> usize {
+        part.count(self.answered.iter())
+    }
+
+    fn next_of(&self, part: &Part) -> Option<usize> {
+        self.plan.candidates.iter().find(|node| part.members.contains(*node) && !self.asked.contains(*node))
     }
 }
 
@@ -104,42 +95,74 @@ impl Race {
 mod tests {
     use super::*;
 
-    fn race(candidates: &[usize], need: usize) -> Race {
-        Race::new(Preference::new(candidates.iter().copied()), need)
+    fn part(members: &[usize], need: usize) -> Part {
+        let members: NodeList = members.iter().copied().collect();
+        Part { members, gone: 0, need, at_least: need, replicas: need }
+    }
+
+    fn race(current: &[usize], base: &[usize], need: usize) -> Race {
+        let candidates = current.iter().chain(base).copied().collect();
+        let base = if base.is_empty() { Part::default() } else { part(base, need) };
+        Race::new(Plan { candidates, parts: [part(current, need), base] })
+    }
+
+    fn asked(list: NodeList) -> Vec<usize> {
+        list.iter().collect()
     }
 
     #[test]
     fn the_spare_is_left_alone_while_the_others_answer() {
-        let mut race = race(&[5, 6, 7], 2);
-        assert_eq!(race.start().collect::<Vec<_>>(), [5, 6]);
-        assert!(!race.on_answer());
-        assert!(race.on_answer());
+        let mut race = race(&[5, 6, 7], &[], 2);
+        assert_eq!(asked(race.top_up()), [5, 6]);
+        assert!(!race.on_answer(5));
+        assert!(race.top_up().is_empty());
+        assert!(race.on_answer(6));
     }
 
     #[test]
     fn a_failure_calls_for_the_spare_and_a_second_one_loses() {
-        let mut race = race(&[5, 6, 7], 2);
-        race.start().for_each(drop);
-        assert_eq!(race.on_failure(), Some(7));
-        assert!(race.can_reach(2));
-        assert_eq!(race.on_failure(), None);
-        assert!(!race.can_reach(2));
+        let mut race = race(&[5, 6, 7], &[], 2);
+        race.top_up();
+        race.on_failure(5);
+        assert_eq!(asked(race.top_up()), [7]);
+        assert!(race.can_reach());
+        race.on_failure(6);
+        assert!(race.top_up().is_empty());
+        assert!(!race.can_reach());
     }
 
     #[test]
     fn a_hedge_asks_the_spare_once() {
-        let mut race = race(&[5, 6, 7], 2);
-        race.start().for_each(drop);
+        let mut race = race(&[5, 6, 7], &[], 2);
+        race.top_up();
         assert!(race.has_spare());
-        assert_eq!(race.on_shortage(), Some(7));
+        assert_eq!(asked(race.on_shortage()), [7]);
         assert!(!race.has_spare());
-        assert_eq!(race.on_shortage(), None);
-        assert!(race.can_reach(2));
+        assert!(race.on_shortage().is_empty());
+        assert!(race.can_reach());
+    }
+
+    #[test]
+    fn two_views_need_a_quorum_each_and_one_answer_counts_in_both() {
+        let mut race = race(&[1, 2, 3], &[2, 3, 4], 2);
+        assert_eq!(asked(race.top_up()), [1, 2, 3]);
+        assert!(!race.on_answer(2));
+        assert!(!race.on_answer(1));
+        assert!(race.on_answer(3));
+    }
+
+    #[test]
+    fn a_failure_in_one_view_is_made_up_for_in_that_view() {
+        let mut race = race(&[1, 2, 3], &[4, 5, 6], 2);
+        assert_eq!(asked(race.top_up()), [1, 2, 4, 5]);
+        race.on_failure(4);
+        assert_eq!(asked(race.top_up()), [6]);
+        race.on_failure(5);
+        assert!(!race.can_reach());
     }
 
     #[test]
     fn too_few_candidates_never_reach_it() {
-        assert!(!race(&[5], 2).can_reach(2));
-        assert!(!race(&[], 1).can_reach(1));
+        assert!(!race(&[5], &[], 2).can_reach());
     }
 }

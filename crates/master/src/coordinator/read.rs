@@ -1,12 +1,14 @@
 //! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
 
+use annulus_cluster::NodeList;
 use annulus_protocol::hop::{Condition, CopyState, CopyWrite, MissReason, Refusal};
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
-use super::gather::{Gathered, Rules, Weight, all_or_nothing, gather};
-use super::race::Preference;
+use super::gather::{Gathered, Weight, all_or_nothing, gather};
+use super::plan::{Part, Plan};
 use super::{Context, Coordinator, MAX_ATTEMPTS};
+use crate::route::Route;
 
 /// How often a read waits for a conditional write to end before it ends it itself.
 const PATIENT_ATTEMPTS: usize = 5;
@@ -21,6 +23,8 @@ enum Repair {
     Blocked,
     /// Too few copies answered.
     Failed(usize),
+    /// A copy goes by a later roster: the read starts over.
+    NewRoster,
 }
 
 impl Coordinator {
@@ -29,39 +33,53 @@ impl Coordinator {
     /// # Errors
     /// [`annulus_protocol::ErrorCode::Unavailable`] where too few copies answer. The caller bounds the time.
     pub async fn read(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
-        if self.quorum.preference == 1 {
-            return self.read_only_copy(key, context).await;
-        }
         for attempt in 1..=MAX_ATTEMPTS {
-            let preference = self.preference(key);
-            let (need, at_least) = match context.consistency {
-                Consistency::Quorum => (self.quorum.reads, self.quorum.reads_at_least),
-                Consistency::One => (1, 1),
+            let (route, plan) = self.plan_by(key, true)?;
+            if plan.is_lost() {
+                return Err(Self::still_loading());
+            }
+            let asked = match context.consistency {
+                Consistency::Quorum => plan.for_reading(route.placement()),
+                Consistency::One => plan.for_one(),
             };
-            let ask = |node| self.hop.get(node, key, self.call(context));
-            let rules = Rules { at_least, ..self.rules(preference, need) };
-            let mut gathered = gather(&self.fleet, rules, ask, |_| Weight::Counts).await;
-            if let Some(value) = self.value_under_a_floor(key, &mut gathered, preference, context).await {
+            let ask = |node| route.hop().get(node, key, self.call(context));
+            let mut gathered = gather(&route, self.rules(asked), ask, |_| Weight::Counts).await;
+            if self.was_outdated(&mut gathered) {
+                continue;
+            }
+            let is_quorum = context.consistency == Consistency::Quorum;
+            if is_quorum
+                && let Some(value) =
+                    self.value_under_a_floor(key, &mut gathered, &route, &plan, context).await
+            {
                 return Ok(value);
             }
-            let newest = newest(gathered.answers.iter().map(|(_, state)| state));
-            let Some(newest) = newest.filter(|_| gathered.answers.len() >= at_least) else {
-                return Err(Self::too_few_answer_a_read(gathered.answers.len(), at_least));
+            let answered = gathered.answers.len();
+            let is_enough =
+                asked.parts.iter().all(|part| part.count(gathered.nodes_where(|_| true)) >= part.at_least);
+            let mechanisms = route.placement().mechanisms();
+            let mut states = gathered.answers.iter().map(|(_, state)| state);
+            let newest = if mechanisms.versions { newest(states) } else { states.next() };
+            let Some(newest) = newest.filter(|_| is_enough) else {
+                return Err(Self::too_few_answer_a_read(answered, asked.authority().at_least));
             };
             // Where every owner has to have a write, one that is away leaves nobody to repair.
-            let degraded = !gathered.complete && self.quorum.preference == self.quorum.replicas;
-            if context.consistency == Consistency::One || degraded || !is_repairable(newest) {
+            let degraded = !gathered.complete && plan.authority().size() == plan.authority().replicas;
+            if !is_quorum || degraded || !is_repairable(newest) || !mechanisms.read_repair {
                 return Ok(newest.clone());
             }
-            match self.repair(key, newest, &gathered.answers, preference, context).await {
+            match self.repair(key, newest, &gathered.answers, &route, plan, context).await {
                 Repair::Done => return Ok(newest.clone()),
+                Repair::NewRoster => {}
                 Repair::Outdated => self.back_off(attempt).await,
                 Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
                 Repair::Blocked => {
                     self.carry_on(key, &repair_write(newest), context).await?;
                     self.back_off(attempt).await;
                 }
-                Repair::Failed(have) => return Err(Self::too_few_answer_a_read(have, self.quorum.replicas)),
+                Repair::Failed(have) => {
+                    return Err(Self::too_few_answer_a_read(have, plan.authority().replicas));
+                }
             }
         }
         Err(Self::contended())
@@ -74,44 +92,31 @@ impl Coordinator {
         &self,
         key: &Key,
         gathered: &mut Gathered<CopyState>,
-        preference: Preference,
+        route: &Route,
+        plan: &Plan,
         context: &Context,
     ) -> Option<CopyState> {
         let states = || gathered.answers.iter().map(|(_, state)| state);
         let is_floor = |state: &CopyState| matches!(state, CopyState::Miss { tombstone: false, .. });
-        let known = newest(states().filter(|state| is_repairable(state)))?;
-        if context.consistency == Consistency::One || !newest(states()).is_some_and(is_floor) {
+        let version = newest(states().filter(|state| is_repairable(state)))?.version();
+        if !newest(states()).is_some_and(is_floor) {
             return None;
         }
-        let version = known.version();
-        let asked = |node: usize| gathered.answers.iter().any(|(n, _)| *n == node);
-        let others = Preference::new(preference.as_slice().iter().copied().filter(|node| !asked(*node)));
-        let need = others.as_slice().len();
-        let ask = |node| self.hop.get(node, key, self.call(context));
-        let more = gather(&self.fleet, self.rules(others, need), ask, |_| Weight::Counts).await;
+        let authority = *plan.authority();
+        let asked: NodeList = gathered.nodes_where(|_| true).collect();
+        let others: NodeList = authority.members.iter().filter(|node| !asked.contains(*node)).collect();
+        let part = Part { members: others, need: others.len(), at_least: others.len(), ..authority };
+        let others = Plan { candidates: others, parts: [part, Part::default()] };
+        let ask = |node| route.hop().get(node, key, self.call(context));
+        let more = gather(route, self.rules(others), ask, |_| Weight::Counts).await;
         gathered.answers.extend(more.answers);
-        let holding = gathered.answers.iter().filter(|(_, s)| is_repairable(s) && s.version() == version);
+        let holds = |state: &CopyState| is_repairable(state) && state.version() == version;
+        let holding = authority.count(gathered.nodes_where(holds));
         let newer = gathered.answers.iter().any(|(_, s)| is_repairable(s) && s.version() > version);
-        let mut holding = holding.map(|(_, state)| state).peekable();
-        let value = (*holding.peek()?).clone();
-        (holding.count() >= self.quorum.replicas && !newer).then_some(value)
-    }
-
-    /// With one copy there is nobody to agree with and nobody else to ask.
-    async fn read_only_copy(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
-        let hash = annulus_ring::key_hash(key.as_bytes());
-        let Some(owner) = self.ring.owner(hash) else { return Err(Self::too_few_answer_a_read(0, 1)) };
-        let ticket = self.fleet.sent(owner);
-        match self.hop.get(owner, key, self.call(context)).await {
-            Ok(state) => {
-                self.fleet.answered(ticket);
-                Ok(state)
-            }
-            Err(error) => {
-                self.fleet.failed(ticket, &error);
-                Err(Self::too_few_answer_a_read(0, 1))
-            }
+        if holding < authority.replicas || newer {
+            return None;
         }
+        gathered.answers.iter().map(|(_, state)| state).find(|state| holds(state)).cloned()
     }
 
     /// Brings the version `newest` to as many copies as an acknowledged write has.
@@ -120,23 +125,26 @@ impl Coordinator {
         key: &Key,
         newest: &CopyState,
         answers: &[(usize, CopyState)],
-        preference: Preference,
+        route: &Route,
+        plan: Plan,
         context: &Context,
     ) -> Repair {
-        let holds = |node: usize| answers.iter().any(|(n, s)| *n == node && s.version() >= newest.version());
-        let have = answers.iter().filter(|(node, _)| holds(*node)).count();
-        if have >= self.quorum.replicas {
+        let holds = |(_, state): &&(usize, CopyState)| state.version() >= newest.version();
+        let holders: NodeList = answers.iter().filter(holds).map(|(node, _)| *node).collect();
+        let have = holders.len();
+        let mut lacking = plan.without(&holders);
+        if lacking.is_done() {
             return Repair::Done;
         }
         self.metrics.repairs.inc();
-        let asked = |node: usize| answers.iter().any(|(n, _)| *n == node);
-        let lacking = preference.as_slice().iter().copied().filter(|node| !holds(*node));
-        let (first, rest): (Vec<_>, Vec<_>) = lacking.partition(|node| asked(*node));
-        let targets = Preference::new(first.into_iter().chain(rest));
+        let asked = |node: usize| answers.iter().any(|(known, _)| *known == node);
+        lacking.candidates.sort_by_rank(|node| u8::from(!asked(node)));
         let write = repair_write(newest);
-        let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let need = self.quorum.replicas - have;
-        let gathered = gather(&self.fleet, self.rules(targets, need), ask, all_or_nothing).await;
+        let ask = |node| route.hop().put(node, key, &write, self.call(context));
+        let mut gathered = gather(route, self.rules(lacking), ask, all_or_nothing).await;
+        if self.was_outdated(&mut gathered) {
+            return Repair::NewRoster;
+        }
         match gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
             Some(Refusal::Promised(ballot)) => {
                 self.versions.observe(ballot);

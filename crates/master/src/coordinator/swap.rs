@@ -9,9 +9,10 @@ use annulus_protocol::{Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
 use super::gather::{all_or_nothing, gather};
-use super::race::Preference;
+use super::plan::Plan;
 use super::read::newest;
 use super::{Context, Coordinator};
+use crate::route::Route;
 
 /// How one attempt at a swap ended.
 pub(super) enum Swap {
@@ -32,10 +33,14 @@ impl Coordinator {
         current: Option<Version>,
         context: &Context,
     ) -> Result<Swap, Problem> {
-        if self.quorum.preference == 1 {
-            self.swap_only_copy(key, change, version, current, context).await
+        let (route, plan) = self.plan(key)?;
+        if plan.is_lost() {
+            return Err(Self::still_loading());
+        }
+        if plan.candidates.len() == 1 && route.placement().is_settled() {
+            self.swap_only_copy(key, change, version, current, (&route, plan), context).await
         } else {
-            self.promise_and_swap(key, change, version, current, context).await
+            self.promise_and_swap(key, change, version, current, (&route, plan), context).await
         }
     }
 
@@ -45,13 +50,16 @@ impl Coordinator {
         change: &Change,
         version: Version,
         current: Option<Version>,
+        (route, plan): (&Route, Plan),
         context: &Context,
     ) -> Result<Swap, Problem> {
         let mut write = plain(version, change);
         write.condition = current.map_or(Condition::Absent, Condition::VersionIs);
-        let ask = |node| self.hop.put(node, key, &write, self.call(context));
-        let gathered = gather(&self.fleet, self.rules(self.preference(key), 1), ask, all_or_nothing).await;
+        let ask = |node| route.hop().put(node, key, &write, self.call(context));
+        let mut gathered = gather(route, self.rules(plan), ask, all_or_nothing).await;
+        let outdated = self.was_outdated(&mut gathered);
         match gathered.answers.first() {
+            None if outdated => Ok(Swap::Refused),
             None => Err(Self::too_few_take_a_write(0, 1)),
             Some((_, Ok(taken))) => Ok(Swap::Written(Written { version, replaced: taken.was_live })),
             Some((_, Err(refusal))) => {
@@ -67,41 +75,46 @@ impl Coordinator {
         change: &Change,
         ballot: Version,
         current: Option<Version>,
+        (route, plan): (&Route, Plan),
         context: &Context,
     ) -> Result<Swap, Problem> {
-        let promises = match self.promises(key, ballot, context).await? {
-            Ok(promises) => promises,
-            Err(refusal) => {
-                self.learn(refusal)?;
-                return Ok(Swap::Refused);
-            }
+        let Some(promises) = self.promises(key, ballot, route, plan, context).await? else {
+            return Ok(Swap::Refused);
         };
         if newest(promises.iter().map(|(_, state)| state)).and_then(live_version) != current {
             return Ok(Swap::Refused);
         }
-        let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
+        let keepers = plan.among(promises.iter().map(|(node, _)| *node).collect());
         let write = CopyWrite { condition: Condition::Promised, ..plain(ballot, change) };
-        self.accept(key, &write, keepers, context).await
+        self.accept(key, &write, route, keepers, context).await
     }
 
     /// The first phase: as many copies as a write needs promise to take nothing below `ballot`, and say what they hold.
+    /// `None` where one refuses.
     async fn promises(
         &self,
         key: &Key,
         ballot: Version,
+        route: &Route,
+        plan: Plan,
         context: &Context,
-    ) -> Result<Result<Vec<(usize, CopyState)>, Refusal>, Problem> {
-        let need = self.quorum.replicas;
-        let ask = |node| self.hop.promise(node, key, ballot, self.call(context));
-        let rules = self.rules(self.preference(key), need);
-        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+    ) -> Result<Option<Vec<(usize, CopyState)>>, Problem> {
+        let ask = |node| route.hop().promise(node, key, ballot, self.call(context));
+        let mut gathered = gather(route, self.rules(plan), ask, all_or_nothing).await;
+        if self.was_outdated(&mut gathered) {
+            return Ok(None);
+        }
         let answered = gathered.answers.len();
         let promises: Result<Vec<_>, Refusal> =
             gathered.answers.into_iter().map(|(node, answer)| Ok((node, answer?))).collect();
-        if promises.is_ok() && !gathered.complete {
-            return Err(Self::too_few_take_a_write(answered, need));
+        match promises {
+            Ok(_) if !gathered.complete => Err(Self::too_few_take_a_write(answered, plan.parts[0].need)),
+            Ok(promises) => Ok(Some(promises)),
+            Err(refusal) => {
+                self.learn(refusal)?;
+                Ok(None)
+            }
         }
-        Ok(promises)
     }
 
     /// Carries a write that some copy has past promises that stand in its way, if it is still the newest: their master
@@ -114,21 +127,21 @@ impl Coordinator {
         context: &Context,
     ) -> Result<Swap, Problem> {
         let version = self.next_version().as_swap();
-        let promises = match self.promises(key, version, context).await? {
-            Ok(promises) => promises,
-            Err(refusal) => {
-                self.learn(refusal)?;
-                return Ok(Swap::Refused);
-            }
+        let (route, plan) = self.plan(key)?;
+        if plan.is_lost() {
+            return Err(Self::still_loading());
+        }
+        let Some(promises) = self.promises(key, version, &route, plan, context).await? else {
+            return Ok(Swap::Refused);
         };
         let newest = newest(promises.iter().map(|(_, state)| state)).map(CopyState::version);
         if newest != Some(write.version) {
             return Ok(Swap::Refused);
         }
-        let keepers = Preference::new(promises.iter().map(|(node, _)| *node));
+        let keepers = plan.among(promises.iter().map(|(node, _)| *node).collect());
         let origin = Some(write.origin.unwrap_or(write.version));
         let write = CopyWrite { version, origin, condition: Condition::Promised, ..write.clone() };
-        self.accept(key, &write, keepers, context).await
+        self.accept(key, &write, &route, keepers, context).await
     }
 
     /// The second phase. Only copies that promised may take the write: another one may have taken something meanwhile
@@ -137,12 +150,15 @@ impl Coordinator {
         &self,
         key: &Key,
         write: &CopyWrite,
-        keepers: Preference,
+        route: &Route,
+        keepers: Plan,
         context: &Context,
     ) -> Result<Swap, Problem> {
-        let ask = |node| self.hop.put(node, key, write, self.call(context));
-        let rules = self.rules(keepers, self.quorum.replicas);
-        let gathered = gather(&self.fleet, rules, ask, all_or_nothing).await;
+        let ask = |node| route.hop().put(node, key, write, self.call(context));
+        let mut gathered = gather(route, self.rules(keepers), ask, all_or_nothing).await;
+        if self.was_outdated(&mut gathered) {
+            return Ok(Swap::Unclear);
+        }
         if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
             self.learn(refusal)?;
             return Ok(Swap::Unclear);

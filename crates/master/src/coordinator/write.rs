@@ -11,8 +11,10 @@ use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
 use super::gather::{Gathered, Weight, gather};
+use super::plan::{Part, Plan};
 use super::swap::Swap;
-use super::{Context, Coordinator, MAX_ATTEMPTS, Quorum};
+use super::{Context, Coordinator, MAX_ATTEMPTS};
+use crate::route::Route;
 
 /// How often a write waits for a swap to end that somebody promised, before it goes above it.
 const PATIENT_ATTEMPTS: usize = 5;
@@ -33,6 +35,15 @@ enum Said {
     Busy,
 }
 
+/// A version made for a write.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    version: Version,
+    born_us: u64,
+    /// The epoch by which the write was first sent.
+    epoch: u64,
+}
+
 /// What is to be done about a write.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
@@ -44,32 +55,60 @@ enum Verdict {
     Open,
 }
 
-/// What all copies together say.
+/// What the copies of one view say.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Tally {
+struct Votes {
     took: usize,
     never: usize,
+    /// The copies that make a write.
+    need: usize,
+    /// Those that make it where all are alive: no read shows a value that fewer have or had.
+    replicas: usize,
+    /// All that may have it, those that are gone included.
+    size: usize,
+}
+
+/// What all copies together say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    views: [Votes; 2],
+    took: usize,
     promised: usize,
     /// Calls that may have been carried out without an answer, now or in an earlier round.
     open: usize,
+    /// Whether the views have changed since the write was first sent. Then only what is in place now counts: a copy may have
+    /// taken it before it was brought what is newer and was there before; and one that never took it may stand for one
+    /// that did.
+    crossed: bool,
 }
 
 impl Tally {
-    fn new(gathered: &Gathered<Said>) -> Self {
-        let count =
-            |wanted: fn(&Said) -> bool| gathered.answers.iter().filter(|(_, said)| wanted(said)).count();
+    fn new(plan: &Plan, gathered: &Gathered<Said>, crossed: bool) -> Self {
+        let took = gathered.nodes_where(move |said| {
+            matches!(said, Said::Took(_)) || (!crossed && matches!(said, Said::Had(_)))
+        });
+        let never = gathered.nodes_where(|said| matches!(said, Said::Never(_)));
+        let votes = |part: &Part| Votes {
+            took: part.count(took.clone()),
+            never: part.count(never.clone()),
+            need: part.need,
+            replicas: part.replicas,
+            size: part.size(),
+        };
         Self {
-            took: count(|said| matches!(said, Said::Took(_) | Said::Had(_))),
-            never: count(|said| matches!(said, Said::Never(_))),
-            promised: count(|said| matches!(said, Said::Promised(_))),
+            views: [votes(&plan.parts[0]), votes(&plan.parts[1])],
+            took: took.clone().count(),
+            promised: gathered.nodes_where(|said| matches!(said, Said::Promised(_))).count(),
             open: gathered.open,
+            crossed,
         }
     }
 
-    fn verdict(self, quorum: &Quorum) -> Verdict {
-        if self.took >= quorum.replicas {
+    fn verdict(self) -> Verdict {
+        let is_impossible = |votes: &Votes| votes.size - votes.never < votes.replicas.min(votes.size);
+        if self.views.iter().all(|votes| votes.took >= votes.need) {
             Verdict::Happened
-        } else if self.took + self.open == 0 || quorum.preference - self.never < quorum.replicas {
+        } else if !self.crossed && (self.took + self.open == 0 || self.views.iter().any(is_impossible)) {
             Verdict::Again
         } else {
             Verdict::Open
@@ -85,17 +124,32 @@ impl Coordinator {
     /// another write of the key hides whether this one happened before it, [`ErrorCode::TooLarge`] where it fits into no
     /// memory. The caller bounds the time.
     pub async fn write(&self, key: &Key, change: &Change, context: &Context) -> Result<Written, Problem> {
-        let mut made = None;
+        let mut made: Option<Made> = None;
         let mut open_before = 0;
-        for attempt in 0..MAX_ATTEMPTS {
-            self.back_off(attempt).await;
+        let mut collisions = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            self.back_off(collisions).await;
             // Made after the wait: others do not wait, and would be ahead of an older one.
-            let (version, born_us) = *made.get_or_insert_with(|| (self.next_version(), self.clock.now_us()));
-            let gathered = self.put_everywhere(key, change, version, born_us, context).await;
+            let (route, plan) = self.plan(key)?;
+            let epoch = route.placement().epoch();
+            let one = *made.get_or_insert_with(|| Made {
+                version: self.next_version(),
+                born_us: self.clock.now_us(),
+                epoch,
+            });
+            let version = one.version;
+            let mut gathered = self.put_everywhere(key, change, one, &route, plan, context).await;
             self.learn_all(&gathered)?;
-            let mut tally = Tally::new(&gathered);
+            let mut tally = Tally::new(&plan, &gathered, one.epoch != epoch);
             tally.open = tally.open.max(open_before);
-            match tally.verdict(&self.quorum) {
+            if self.was_outdated(&mut gathered) {
+                open_before = tally.open.max(tally.took);
+                if open_before == 0 {
+                    made = None;
+                }
+                continue;
+            }
+            match tally.verdict() {
                 Verdict::Happened => {
                     let taken = gathered.answers.iter().filter_map(|(_, said)| match said {
                         Said::Took(taken) => Some(*taken),
@@ -104,14 +158,14 @@ impl Coordinator {
                     return Ok(Written { version, replaced: replaced_live(taken) });
                 }
                 Verdict::Again if gathered.answers.is_empty() => {
-                    return Err(self.too_few_took_it(&gathered));
+                    return Err(Self::too_few_took_it(&plan, &gathered));
                 }
                 Verdict::Again => {
                     self.metrics.refusals.inc();
                     (made, open_before) = (None, 0);
                 }
-                Verdict::Open if gathered.open > 0 => return Err(self.too_few_took_it(&gathered)),
-                Verdict::Open if tally.promised > 0 && attempt >= PATIENT_ATTEMPTS => {
+                Verdict::Open if gathered.open > 0 => return Err(Self::too_few_took_it(&plan, &gathered)),
+                Verdict::Open if tally.promised > 0 && collisions >= PATIENT_ATTEMPTS => {
                     if let Swap::Written(written) =
                         self.carry_on(key, &plain(version, change), context).await?
                     {
@@ -122,31 +176,33 @@ impl Coordinator {
                 // A copy that took it may be away the next time; that it had it stays true.
                 Verdict::Open => open_before = tally.took.max(open_before),
             }
+            collisions += 1;
         }
         Err(if open_before > 0 { Self::outcome_unknown() } else { Self::contended() })
     }
 
-    fn too_few_took_it(&self, gathered: &Gathered<Said>) -> Problem {
-        let took = gathered.answers.iter().filter(|(_, said)| matches!(said, Said::Took(_))).count();
-        if gathered.answers.len() >= self.quorum.replicas {
+    fn too_few_took_it(plan: &Plan, gathered: &Gathered<Said>) -> Problem {
+        let took = gathered.nodes_where(|said| matches!(said, Said::Took(_))).count();
+        if plan.parts.iter().all(|part| part.count(gathered.nodes_where(|_| true)) >= part.need) {
             return Self::outcome_unknown();
         }
-        Self::too_few_take_a_write(took, self.quorum.replicas)
+        Self::too_few_take_a_write(took, plan.parts[0].need)
     }
 
     async fn put_everywhere(
         &self,
         key: &Key,
         change: &Change,
-        version: Version,
-        born_us: u64,
+        made: Made,
+        route: &Route,
+        plan: Plan,
         context: &Context,
     ) -> Gathered<Said> {
-        let write = &plain(version, change);
+        let write = &plain(made.version, change);
         let ask = |node| -> futures_util::future::BoxFuture<'_, _> {
             Box::pin(async move {
-                let answer = self.hop.put(node, key, write, self.call(context)).await?;
-                Ok(said(answer, born_us, self.clock.now_us()))
+                let answer = route.hop().put(node, key, write, self.call(context)).await?;
+                Ok(said(answer, made.born_us, self.clock.now_us()))
             })
         };
         let weigh = |said: &Said| match said {
@@ -154,7 +210,7 @@ impl Coordinator {
             Said::TooLarge => Weight::Ends,
             _ => Weight::Waits,
         };
-        gather(&self.fleet, self.rules(self.preference(key), self.quorum.replicas), ask, weigh).await
+        gather(route, self.rules(plan), ask, weigh).await
     }
 
     fn learn_all(&self, gathered: &Gathered<Said>) -> Result<(), Problem> {
@@ -212,8 +268,39 @@ fn too_large() -> Problem {
 mod tests {
     use super::*;
 
+    fn votes(took: usize, never: usize) -> Votes {
+        Votes { took, never, need: 2, replicas: 2, size: 3 }
+    }
+
     fn verdict(took: usize, never: usize, open: usize) -> Verdict {
-        Tally { took, never, promised: 0, open }.verdict(&Quorum::new(2, 3))
+        let views = [votes(took, never), Votes::default()];
+        Tally { views, took, promised: 0, open, crossed: false }.verdict()
+    }
+
+    fn verdict_of_two(one: Votes, other: Votes) -> Verdict {
+        let took = one.took + other.took;
+        Tally { views: [one, other], took, promised: 0, open: 0, crossed: false }.verdict()
+    }
+
+    #[test]
+    fn until_all_have_settled_a_write_must_happen_in_both_views() {
+        assert_eq!(verdict_of_two(votes(2, 0), votes(1, 0)), Verdict::Open);
+        assert_eq!(verdict_of_two(votes(2, 0), votes(2, 0)), Verdict::Happened);
+        assert_eq!(verdict_of_two(votes(2, 0), votes(1, 2)), Verdict::Again);
+    }
+
+    #[test]
+    fn once_the_views_have_changed_what_nobody_has_is_not_tried_again() {
+        let views = [votes(1, 2), Votes::default()];
+        let tally = Tally { views, took: 1, promised: 0, open: 0, crossed: true };
+        assert_eq!(tally.verdict(), Verdict::Open);
+        assert_eq!(Tally { views: [votes(2, 0), Votes::default()], ..tally }.verdict(), Verdict::Happened);
+    }
+
+    #[test]
+    fn a_copy_that_is_gone_may_have_had_it() {
+        let with_one_gone = Votes { took: 1, never: 1, need: 2, replicas: 2, size: 3 };
+        assert_eq!(verdict_of_two(votes(2, 0), with_one_gone), Verdict::Open);
     }
 
     #[test]

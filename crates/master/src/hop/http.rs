@@ -1,14 +1,17 @@
 //! The hop over HTTP/1.1.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use annulus_cluster::{Node, View};
+use annulus_cluster::{Node, Placement};
+use annulus_protocol::handshake::{Purpose, Secret};
 use annulus_protocol::hop::{
-    CONDITION_HEADER, CopyState, CopyWrite, FLAGS_HEADER, MEMORY_MS_HEADER, MISS_HEADER, MissReason,
-    ORIGIN_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal, TAKEN_HEADER,
-    TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
+    CONDITION_HEADER, CopyState, CopyWrite, EPOCH_HEADER, FLAGS_HEADER, INCARNATION_HEADER, MEMORY_MS_HEADER,
+    MISS_HEADER, MissReason, ORIGIN_HEADER, PREVIOUS_HEADER, PREVIOUS_LIVE_HEADER, PROMISED_HEADER, Refusal,
+    SEAL_HEADER, TAKEN_HEADER, TOMBSTONE_HEADER, TTL_LEFT_MS_HEADER, Taken, TakenBefore, VERSION_HEADER,
 };
-use annulus_protocol::rest::Health;
+use annulus_protocol::rest::{Health, Operation};
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
 use annulus_protocol::{Key, Version};
 use annulus_service::body::BodyReader;
@@ -21,11 +24,15 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use prometheus::Registry;
 
-use super::metrics::PeerMetrics;
-use super::pool::Pool;
+use annulus_service::pool::Pool;
+use parking_lot::Mutex;
+
+use super::metrics::{OnePeer, PeerMetrics};
 use super::{Call, Hop, HopError};
+use crate::fleet::Hops;
 
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
+const EPOCH: HeaderName = HeaderName::from_static(EPOCH_HEADER);
 const TTL_LEFT_MS: HeaderName = HeaderName::from_static(TTL_LEFT_MS_HEADER);
 const FLAGS: HeaderName = HeaderName::from_static(FLAGS_HEADER);
 const ORIGIN: HeaderName = HeaderName::from_static(ORIGIN_HEADER);
@@ -35,18 +42,33 @@ const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
 /// What an auxiliary may answer beside a value, in bytes.
 const SMALL_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Reaches auxiliaries over kept-alive HTTP connections.
-pub struct HttpHop<N> {
-    peers: Vec<Peer<N>>,
+type Peers<N> = BTreeMap<(String, String), Arc<Peer<N>>>;
+
+/// Reaches auxiliaries over kept-alive HTTP connections, which outlive a change of the roster.
+pub struct HttpHops<N> {
+    net: N,
+    bodies: BodyReader,
+    max_value_bytes: usize,
+    metrics: PeerMetrics,
+    secret: Option<Secret>,
+    /// By name and address.
+    peers: Mutex<Peers<N>>,
+}
+
+/// The nodes of one placement.
+struct HttpHop<N> {
+    peers: Vec<(Arc<Peer<N>>, u64)>,
     bodies: BodyReader,
     max_value_bytes: usize,
     clock: Arc<dyn Clock>,
+    epoch: HeaderValue,
+    handover: Option<(Bytes, HeaderValue)>,
 }
 
 struct Peer<N> {
     pool: Pool<N>,
     host: HeaderValue,
-    metrics: PeerMetrics,
+    metrics: OnePeer,
 }
 
 /// An answer, read whole.
@@ -56,55 +78,108 @@ struct Answer {
     body: Bytes,
 }
 
-impl<N: Net> HttpHop<N> {
-    /// A hop to the nodes of `view`. Answers draw on the budget of `bodies`.
+impl<N: Net> HttpHops<N> {
+    /// Hops whose answers draw on the budget of `bodies`. With a `secret`, nodes that are behind are handed the roster.
     ///
     /// # Errors
     /// Where `registry` has the hop's metrics already.
     pub fn new(
         net: &N,
-        view: &View,
         bodies: BodyReader,
         max_value_bytes: usize,
+        secret: Option<Secret>,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
-        let names = view.nodes().iter().map(|node| node.name.as_str());
-        let metrics = PeerMetrics::for_nodes(registry, names)?;
-        let peer = |(node, metrics): (&Node, PeerMetrics)| Peer {
-            host: HeaderValue::from_str(&node.address).unwrap_or(HeaderValue::from_static("auxiliary")),
-            pool: Pool::new(net.clone(), node.address.clone()),
-            metrics,
-        };
-        let peers = view.nodes().iter().zip(metrics).map(peer).collect();
-        Ok(Self { peers, bodies, max_value_bytes, clock: net.clock() })
+        let metrics = PeerMetrics::new(registry)?;
+        Ok(Self { net: net.clone(), bodies, max_value_bytes, metrics, secret, peers: Mutex::default() })
     }
 
+    fn peer(&self, Node { name, address, .. }: &Node) -> Arc<Peer<N>> {
+        let make = || Peer {
+            host: HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("auxiliary")),
+            pool: Pool::new(self.net.clone(), address.clone()),
+            metrics: self.metrics.peer(name),
+        };
+        let mut peers = self.peers.lock();
+        Arc::clone(peers.entry((name.clone(), address.clone())).or_insert_with(|| Arc::new(make())))
+    }
+}
+
+impl<N: Net> Hops for HttpHops<N> {
+    fn reach(&self, placement: &Placement) -> Arc<dyn Hop> {
+        let life = |incarnation| if placement.mechanisms().cold_nodes { incarnation } else { 0 };
+        let seats = placement.nodes().iter().map(|placed| &placed.seat);
+        let peers: Vec<_> = seats.map(|seat| (self.peer(&seat.node), life(seat.incarnation))).collect();
+        // Who is in no view any more is let go of, with its connections.
+        let is_needed = |known: &Arc<Peer<N>>| peers.iter().any(|(peer, _)| Arc::ptr_eq(peer, known));
+        self.peers.lock().retain(|_, known| is_needed(known));
+        let handover = self.secret.as_ref().and_then(|secret| {
+            let json = serde_json::to_vec(&**placement.roster()).ok()?;
+            let seal = secret.sign(Purpose::Roster, &[&json]).to_string();
+            Some((Bytes::from(json), HeaderValue::try_from(seal).ok()?))
+        });
+        Arc::new(HttpHop {
+            peers,
+            bodies: self.bodies.clone(),
+            max_value_bytes: self.max_value_bytes,
+            clock: self.net.clock(),
+            epoch: placement.epoch().into(),
+            handover,
+        })
+    }
+}
+
+impl<N: Net> HttpHop<N> {
+    /// Makes a call about a copy. A node that goes by an older roster is handed this one first.
     async fn exchange(
         &self,
         node: usize,
-        mut request: Request<Full<Bytes>>,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, HopError> + Sync,
         call: Call,
     ) -> Result<Answer, HopError> {
-        let peer = &self.peers[node];
-        request.headers_mut().insert(HOST, peer.host.clone());
-        request.headers_mut().insert(TRACE, call.trace.header_value());
+        let (peer, incarnation) = &self.peers[node];
+        let make = || {
+            let mut request = make()?;
+            request.headers_mut().insert(EPOCH, self.epoch.clone());
+            request.headers_mut().insert(TRACE, call.trace.header_value());
+            Ok::<_, HopError>(request)
+        };
         let watch = peer.metrics.watch(&*self.clock);
         let exchange = async {
-            let (response, lent) = peer.pool.send(request).await?;
-            let (parts, body) = response.into_parts();
-            let limit = self.max_value_bytes.max(SMALL_ANSWER_BYTES);
-            let (body, share) = self.bodies.read(&parts.headers, body, limit).await.map_err(|problem| {
-                match problem.status {
-                    503 => HopError::Busy,
-                    _ => HopError::Broken(problem.detail),
-                }
-            })?;
-            lent.give_back();
-            Ok(Answer { status: parts.status, headers: parts.headers, body: share.attach(body) })
+            let mut answer = self.send(peer, make()?).await?;
+            if answer.status == StatusCode::TOO_EARLY
+                && let Some((json, seal)) = &self.handover
+            {
+                self.hand_over(peer, json, seal).await?;
+                answer = self.send(peer, make()?).await?;
+            }
+            answer.check_life(*incarnation)?;
+            Ok(answer)
         };
         let result = tokio::time::timeout(call.timeout, exchange).await.unwrap_or(Err(HopError::TimedOut));
         watch.end(&result);
         result
+    }
+
+    async fn hand_over(&self, peer: &Peer<N>, json: &Bytes, seal: &HeaderValue) -> Result<(), HopError> {
+        let mut request = request(Method::PUT, "/roster".to_owned(), json.clone())?;
+        request.headers_mut().insert(SEAL_HEADER, seal.clone());
+        let answer = self.send(peer, request).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.unexpected()) }
+    }
+
+    async fn send(&self, peer: &Peer<N>, mut request: Request<Full<Bytes>>) -> Result<Answer, HopError> {
+        request.headers_mut().insert(HOST, peer.host.clone());
+        let (response, lent) = peer.pool.send(request).await?;
+        let (parts, body) = response.into_parts();
+        let limit = self.max_value_bytes.max(SMALL_ANSWER_BYTES);
+        let (body, share) =
+            self.bodies.read(&parts.headers, body, limit).await.map_err(|problem| match problem.status {
+                503 => HopError::Busy,
+                _ => HopError::Broken(problem.detail),
+            })?;
+        lent.give_back();
+        Ok(Answer { status: parts.status, headers: parts.headers, body: share.attach(body) })
     }
 }
 
@@ -116,8 +191,8 @@ impl<N: Net> Hop for HttpHop<N> {
         call: Call,
     ) -> BoxFuture<'a, Result<CopyState, HopError>> {
         Box::pin(async move {
-            let request = request(Method::GET, format!("/entries/{key}"), Bytes::new())?;
-            self.exchange(node, request, call).await?.into_state()
+            let make = || request(Method::GET, format!("/entries/{key}"), Bytes::new());
+            self.exchange(node, make, call).await?.into_state()
         })
     }
 
@@ -130,9 +205,12 @@ impl<N: Net> Hop for HttpHop<N> {
     ) -> BoxFuture<'a, Result<Result<Taken, Refusal>, HopError>> {
         Box::pin(async move {
             let method = if write.value.is_some() { Method::PUT } else { Method::DELETE };
-            let mut request = request(method, format!("/entries/{key}"), write.body())?;
-            write_headers(request.headers_mut(), write);
-            let answer = self.exchange(node, request, call).await?;
+            let make = || {
+                let mut request = request(method.clone(), format!("/entries/{key}"), write.body())?;
+                write_headers(request.headers_mut(), write);
+                Ok(request)
+            };
+            let answer = self.exchange(node, make, call).await?;
             match answer.status {
                 StatusCode::OK => Ok(Ok(Taken {
                     previous: number(&answer.headers, PREVIOUS_HEADER).map(Version),
@@ -151,9 +229,12 @@ impl<N: Net> Hop for HttpHop<N> {
         call: Call,
     ) -> BoxFuture<'a, Result<Result<CopyState, Refusal>, HopError>> {
         Box::pin(async move {
-            let mut request = request(Method::POST, format!("/entries/{key}/promise"), Bytes::new())?;
-            request.headers_mut().insert(VERSION, ballot.0.into());
-            let answer = self.exchange(node, request, call).await?;
+            let make = || {
+                let mut request = request(Method::POST, format!("/entries/{key}/promise"), Bytes::new())?;
+                request.headers_mut().insert(VERSION, ballot.0.into());
+                Ok(request)
+            };
+            let answer = self.exchange(node, make, call).await?;
             match answer.status {
                 StatusCode::OK | StatusCode::NOT_FOUND => answer.into_state().map(Ok),
                 _ => answer.into_refusal().map(Err),
@@ -164,8 +245,24 @@ impl<N: Net> Hop for HttpHop<N> {
     fn health(&self, node: usize, call: Call) -> BoxFuture<'_, Result<Health, HopError>> {
         Box::pin(async move {
             let request = request(Method::GET, "/health".to_owned(), Bytes::new())?;
-            let answer = self.exchange(node, request, call).await?;
+            let exchange = self.send(&self.peers[node].0, request);
+            let answer =
+                tokio::time::timeout(call.timeout, exchange).await.unwrap_or(Err(HopError::TimedOut))?;
             serde_json::from_slice(&answer.body).map_err(|_| answer.unexpected())
+        })
+    }
+
+    fn order(
+        &self,
+        node: usize,
+        operation: Operation,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<(u16, Bytes), HopError>> {
+        Box::pin(async move {
+            let request = request(Method::POST, operation.path().to_owned(), Bytes::new())?;
+            let exchange = self.send(&self.peers[node].0, request);
+            let answer = tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(HopError::TimedOut))?;
+            Ok((answer.status.as_u16(), answer.body))
         })
     }
 }
@@ -204,6 +301,22 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 impl Answer {
+    /// Whether the life answers that the roster names. Another one has forgotten what this one knew.
+    fn check_life(&self, incarnation: u64) -> Result<(), HopError> {
+        match self.status {
+            StatusCode::MISDIRECTED_REQUEST => {
+                let roster = serde_json::from_slice(&self.body).map_err(|_| self.unexpected())?;
+                return Err(HopError::Outdated(roster));
+            }
+            StatusCode::TOO_EARLY => return Err(self.unexpected()),
+            _ => {}
+        }
+        if incarnation == 0 || number(&self.headers, INCARNATION_HEADER) == Some(incarnation) {
+            return Ok(());
+        }
+        Err(HopError::AnotherLife)
+    }
+
     fn into_state(self) -> Result<CopyState, HopError> {
         let Some(version) = number(&self.headers, VERSION_HEADER).map(Version) else {
             return Err(self.unexpected());
@@ -228,6 +341,7 @@ impl Answer {
                     tombstone: self.headers.contains_key(TOMBSTONE_HEADER),
                 })
             }
+            StatusCode::SERVICE_UNAVAILABLE => Err(HopError::Busy),
             _ => Err(self.unexpected()),
         }
     }

@@ -2,26 +2,30 @@
 
 use annulus_service::metrics::{LATENCY_BUCKETS, counters};
 use annulus_service::net::Clock;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::HopError;
 
 /// How a call ended, as label values; the last one for calls that were given up because others had answered.
-const OUTCOMES: [&str; 7] = ["ok", "connect", "timeout", "broken", "busy", "unexpected", "abandoned"];
+const OUTCOMES: [&str; 8] =
+    ["ok", "connect", "timeout", "broken", "busy", "unexpected", "outdated", "abandoned"];
 const ABANDONED: usize = OUTCOMES.len() - 1;
 
-/// One auxiliary's handles.
+/// The metrics of all auxiliaries.
 pub(super) struct PeerMetrics {
+    total: IntCounterVec,
+    duration: HistogramVec,
+}
+
+/// One auxiliary's handles.
+pub(super) struct OnePeer {
     outcomes: [IntCounter; OUTCOMES.len()],
     duration: Histogram,
 }
 
 impl PeerMetrics {
-    /// Registers the metrics with handles for each of `nodes`.
-    pub(super) fn for_nodes<'a>(
-        registry: &Registry,
-        nodes: impl Iterator<Item = &'a str>,
-    ) -> prometheus::Result<Vec<Self>> {
+    /// Registers the metrics.
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let total = counters(
             registry,
             "annulus_upstream_requests_total",
@@ -34,13 +38,19 @@ impl PeerMetrics {
         );
         let duration = HistogramVec::new(opts.buckets(LATENCY_BUCKETS.to_vec()), &["node"])?;
         registry.register(Box::new(duration.clone()))?;
-        let handles = |node: &str| Self {
-            outcomes: OUTCOMES.map(|outcome| total.with_label_values(&[node, outcome])),
-            duration: duration.with_label_values(&[node]),
-        };
-        Ok(nodes.map(handles).collect())
+        Ok(Self { total, duration })
     }
 
+    /// The handles of one auxiliary.
+    pub(super) fn peer(&self, node: &str) -> OnePeer {
+        OnePeer {
+            outcomes: OUTCOMES.map(|outcome| self.total.with_label_values(&[node, outcome])),
+            duration: self.duration.with_label_values(&[node]),
+        }
+    }
+}
+
+impl OnePeer {
     /// Starts the watch on one call; dropped before [`Watch::end`], the call counts as abandoned.
     pub(super) fn watch<'a>(&'a self, clock: &'a dyn Clock) -> Watch<'a> {
         Watch { metrics: self, clock, started_us: clock.now_us(), outcome: ABANDONED }
@@ -49,7 +59,7 @@ impl PeerMetrics {
 
 /// One call under way.
 pub(super) struct Watch<'a> {
-    metrics: &'a PeerMetrics,
+    metrics: &'a OnePeer,
     clock: &'a dyn Clock,
     started_us: u64,
     outcome: usize,
@@ -65,6 +75,7 @@ impl Watch<'_> {
             Err(HopError::Broken(_)) => 3,
             Err(HopError::Busy) => 4,
             Err(HopError::Unexpected(_)) => 5,
+            Err(HopError::Outdated(_) | HopError::AnotherLife) => 6,
         };
     }
 }

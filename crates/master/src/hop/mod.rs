@@ -2,14 +2,16 @@
 
 pub mod http;
 mod metrics;
-mod pool;
 
 use std::time::Duration;
 
+use annulus_cluster::Roster;
 use annulus_protocol::hop::{CopyState, CopyWrite, Refusal, Taken};
-use annulus_protocol::rest::Health;
+use annulus_protocol::rest::{Health, Operation};
 use annulus_protocol::{Key, Version};
+use annulus_service::pool::PoolError;
 use annulus_service::telemetry::TraceContext;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 /// What goes with every call: how long it may take, and which request it belongs to.
@@ -21,7 +23,7 @@ pub struct Call {
     pub trace: TraceContext,
 }
 
-/// Asks auxiliaries, each known by its index in the membership view, about their copies.
+/// Asks auxiliaries, each known by its index in one placement, about their copies.
 ///
 /// Contract: a call ends within its time-out; dropping its future gives it up; an error means that nothing is known of
 /// whether the auxiliary did what was asked.
@@ -50,6 +52,14 @@ pub trait Hop: Send + Sync + 'static {
 
     /// Asks how the node is.
     fn health(&self, node: usize, call: Call) -> BoxFuture<'_, Result<Health, HopError>>;
+
+    /// Tells the node to do something that concerns all it holds; gives the status and the JSON of its answer.
+    fn order(
+        &self,
+        node: usize,
+        operation: Operation,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<(u16, Bytes), HopError>>;
 }
 
 /// Why a call came to nothing.
@@ -67,6 +77,12 @@ pub enum HopError {
     /// This master has too many calls to the node under way already, or is out of memory for its answer.
     #[error("too many calls under way")]
     Busy,
+    /// The node goes by a later roster, and did nothing.
+    #[error("the node goes by a later roster")]
+    Outdated(Box<Roster>),
+    /// Another life of the node answers than the one that the roster names.
+    #[error("the node has started again, and has not joined again yet")]
+    AnotherLife,
     /// The answer is not one that an auxiliary gives.
     #[error("unexpected answer: {0}")]
     Unexpected(String),
@@ -75,6 +91,21 @@ pub enum HopError {
 impl HopError {
     /// Whether the node certainly never saw the call.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_))
+        matches!(self, Self::Connect(_) | Self::Outdated(_))
+    }
+
+    /// Whether it speaks against the node: this master's own limits do not, and neither does a life that is loading.
+    pub fn is_of_the_node(&self) -> bool {
+        !matches!(self, Self::Busy | Self::AnotherLife | Self::Outdated(_))
+    }
+}
+
+impl From<PoolError> for HopError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Connect(why) => Self::Connect(why),
+            PoolError::TimedOut => Self::TimedOut,
+            PoolError::Broken(why) => Self::Broken(why),
+        }
     }
 }

@@ -3,9 +3,11 @@
 mod answer;
 mod bulk;
 mod data;
+mod jobs;
 mod nodes;
 pub(crate) mod openapi;
 mod query;
+mod registration;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,11 +38,12 @@ pub(crate) fn public(node: Arc<Node>) -> Router {
         // Static routes win over the one with a parameter, and yet `bulk` is a key like any other.
         .route("/data/bulk", post(bulk::store).get(data::read).put(data::write).delete(data::delete))
         .route("/data/bulk/get", post(bulk::fetch))
-        .route("/nodes", get(nodes::list).post(nodes::not_yet_register))
-        .route("/nodes/{id}", get(nodes::one).delete(nodes::not_yet_remove))
-        .route("/backup", post(nodes::not_yet_backup))
-        .route("/restore", post(nodes::not_yet_restore))
-        .route("/rebalance", post(nodes::not_yet_rebalance))
+        .route("/nodes", get(nodes::list).post(registration::register))
+        .route("/nodes/{id}", get(nodes::one).delete(registration::remove))
+        .route("/backup", post(jobs::backup))
+        .route("/restore", post(jobs::restore))
+        .route("/rebalance", post(jobs::rebalance))
+        .route("/jobs/{id}", get(jobs::job))
         .route("/openapi.json", get(openapi::document))
         .route("/", get(openapi::page))
         .with_state(node)

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use annulus_protocol::rest::{NodeInfo, Nodes, StoreInfo};
+use annulus_protocol::rest::{MemberState, NodeInfo, Nodes};
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::ApiError;
 use annulus_service::telemetry::TraceContext;
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use http::{HeaderMap, Uri};
 
 use crate::Node;
 use crate::hop::Call;
+use crate::route::Route;
 
 /// The longest that the list waits for a node's figures.
 const FIGURES_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
@@ -23,13 +23,16 @@ const FIGURES_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(50
     responses((status = 200, description = "Every node of the ring", body = Nodes)))]
 pub(super) async fn list(State(node): State<Arc<Node>>, headers: HeaderMap) -> Json<Nodes> {
     let trace = TraceContext::from_headers(&headers, &node.trace_ids);
-    let shares = node.coordinator.ring.shares();
-    let infos = shares.iter().enumerate().map(|(index, share)| node.info(index, *share, trace));
+    let route = node.coordinator.fleet.route();
+    let placement = route.placement();
+    let shares = placement.shares();
+    let infos = shares.iter().enumerate().map(|(index, share)| node.info(&route, index, *share, trace));
     Json(Nodes {
-        epoch: node.coordinator.fleet.view().epoch(),
-        replicas: node.coordinator.quorum.replicas as u32,
-        virtual_nodes: node.coordinator.ring.virtual_nodes(),
-        ring_fingerprint: format!("{:016x}", node.coordinator.ring.fingerprint()),
+        epoch: placement.epoch(),
+        settled: placement.is_settled(),
+        replicas: placement.quorum().replicas as u32,
+        virtual_nodes: placement.ring().virtual_nodes(),
+        ring_fingerprint: format!("{:016x}", placement.ring().fingerprint()),
         nodes: join_all(infos).await,
     })
 }
@@ -46,56 +49,59 @@ pub(super) async fn one(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<NodeInfo>, ApiError> {
-    let id =
-        Key::from_path_segment(uri.path().strip_prefix("/nodes/").unwrap_or_default()).map_err(|_| {
-            Problem::new(ErrorCode::BadRequest, "a node's name is 1 to 250 bytes, percent-encoded once")
-        })?;
-    let index = id.as_str().and_then(|name| node.coordinator.fleet.view().find(name));
-    let Some(index) = index else {
-        return Err(ApiError::new(ErrorCode::NotFound, "no node of this name; GET /nodes lists them"));
-    };
+    let id = name_of(&uri)?;
+    let route = node.coordinator.fleet.route();
+    let index = id.as_str().and_then(|name| route.placement().find(name));
+    let index = index.ok_or_else(no_such_node)?;
     let trace = TraceContext::from_headers(&headers, &node.trace_ids);
-    Ok(Json(node.info(index, node.coordinator.ring.shares()[index], trace).await))
+    let share = route.placement().shares()[index];
+    Ok(Json(node.info(&route, index, share, trace).await))
+}
+
+/// The name in a path `/nodes/{id}`, which is still percent-encoded.
+pub(super) fn name_of(uri: &Uri) -> Result<Key, Problem> {
+    Key::from_path_segment(uri.path().strip_prefix("/nodes/").unwrap_or_default()).map_err(|_| {
+        Problem::new(ErrorCode::BadRequest, "a node's name is 1 to 250 bytes, percent-encoded once")
+    })
+}
+
+pub(super) fn no_such_node() -> Problem {
+    Problem::new(ErrorCode::NotFound, "no node of this name; GET /nodes lists them")
 }
 
 impl Node {
-    async fn info(&self, index: usize, ring_share: f64, trace: TraceContext) -> NodeInfo {
+    /// What is known of a node, its figures asked for.
+    pub(super) async fn info(
+        &self,
+        route: &Route,
+        index: usize,
+        ring_share: f64,
+        trace: TraceContext,
+    ) -> NodeInfo {
         let call = Call { timeout: FIGURES_TIMEOUT, trace: trace.child(&self.trace_ids) };
-        let health = self.coordinator.hop.health(index, call).await;
-        let store: Option<StoreInfo> = health.ok().and_then(|health| health.store);
-        let node = &self.coordinator.fleet.view().nodes()[index];
+        let placed = &route.placement().nodes()[index];
+        let roster = route.placement().roster();
+        let health = if placed.is_alive { route.hop().health(index, call).await.ok() } else { None };
+        let node = &placed.seat.node;
+        let member = roster.find(&node.name);
+        let role = match member {
+            None => MemberState::Gone,
+            Some(member) if member.leaving => MemberState::Leaving,
+            Some(_) if placed.in_base => MemberState::Member,
+            Some(_) => MemberState::Joining,
+        };
         NodeInfo {
             id: node.name.clone(),
             address: node.address.clone(),
             zone: node.zone.clone(),
             weight: node.weight,
-            state: self.coordinator.fleet.state(index),
+            state: route.state(index),
+            member: role,
+            settled: route.placement().is_settled()
+                || member.is_some_and(|member| member.settled == roster.epoch()),
             ring_share,
-            store,
+            store: health.as_ref().and_then(|health| health.store),
+            settling: health.and_then(|health| health.settling),
         }
     }
-}
-
-macro_rules! not_yet {
-    ($($(#[doc = $doc:literal])+ $name:ident, $method:ident, $path:literal $(($($params:tt)*))?, $detail:literal;)+) => {$(
-        $(#[doc = $doc])+
-        #[utoipa::path($method, path = $path, tag = "nodes", $(params($($params)*),)?
-            responses((status = 501, description = "Not delivered yet", body = Problem, content_type = "application/problem+json")))]
-        pub(super) async fn $name() -> Response {
-            ApiError::new(ErrorCode::NotImplemented, $detail).into_response()
-        }
-    )+};
-}
-
-not_yet! {
-    /// Register a node (not delivered yet)
-    not_yet_register, post, "/nodes", "nodes cannot be registered yet: list them in cluster.auxiliaries and restart the masters";
-    /// Remove a node (not delivered yet)
-    not_yet_remove, delete, "/nodes/{id}" (("id" = String, Path, description = "The node's name", min_length = 1)), "nodes cannot be removed yet: take them out of cluster.auxiliaries and restart the masters";
-    /// Write a snapshot on every node (not delivered yet)
-    not_yet_backup, post, "/backup", "snapshots are not written yet";
-    /// Load the snapshots (not delivered yet)
-    not_yet_restore, post, "/restore", "snapshots are not loaded yet";
-    /// Settle now (not delivered yet)
-    not_yet_rebalance, post, "/rebalance", "the ring does not change yet, so there is nothing to rebalance";
 }

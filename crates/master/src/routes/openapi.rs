@@ -7,7 +7,7 @@ use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{IntoParams, IntoResponses, OpenApi, PartialSchema, ToSchema, schema};
 
-use super::{bulk, data, nodes};
+use super::{bulk, data, jobs, nodes, registration};
 
 /// The document. Every route of the public interface stands in it with every answer that it may give.
 #[derive(OpenApi)]
@@ -18,8 +18,8 @@ use super::{bulk, data, nodes};
     ),
     paths(
         data::read, data::store, data::write, data::delete, bulk::store, bulk::fetch, nodes::list, nodes::one,
-        nodes::not_yet_register, nodes::not_yet_remove, nodes::not_yet_backup, nodes::not_yet_restore,
-        nodes::not_yet_rebalance, health, ready, metrics
+        registration::register, registration::remove, jobs::backup, jobs::restore, jobs::rebalance, jobs::job,
+        health, ready, metrics
     ),
     components(schemas(Problem, annulus_protocol::rest::Entry, EntryOrJson, Bytes)),
     tags(
@@ -144,6 +144,51 @@ problems! {
     }
 }
 
+problems! {
+    /// Why a node is not registered.
+    RegisterProblems {
+        Bad = 400, "bad_json, bad_request: no request of a node; nodes register themselves";
+        Forbidden = 403, "not_sealed, address_not_allowed, address_not_confirmed: what to set, and where";
+        BodyTimeout = 408, "body_timeout: the body did not arrive in time";
+        Conflict = 409, "conflict: name or address belong to another node, or the members are a fixed list";
+        TooLarge = 413, "too_large: over a limit that the detail names";
+        MediaType = 415, "unsupported_media_type: send application/json";
+        Unavailable = 503, "overloaded, membership_unavailable: try again after Retry-After";
+    }
+}
+
+problems! {
+    /// Why a node is not removed.
+    RemoveProblems {
+        Bad = 400, "bad_request: the name is badly escaped";
+        NotFound = 404, "not_found: no such node";
+        Conflict = 409, "conflict: another change has to settle first, or it is the last node, or the members are a fixed list";
+        Unavailable = 503, "membership_unavailable: try again after Retry-After";
+    }
+}
+
+problems! {
+    /// Why nodes are not told to do something.
+    JobProblems {
+        Bad = 400, "bad_request: an unknown or malformed query parameter";
+        Unavailable = 503, "overloaded, unavailable: too many jobs are under way, or no node has joined";
+    }
+}
+
+/// A node's request, as its program makes it.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "stands in the document only")]
+pub(super) struct Join {
+    /// What the node says of itself, and the last roster that it knows: JSON as text, so that it is sealed byte by byte.
+    beat: String,
+    /// Random, for this request only.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    nonce: String,
+    /// HMAC-SHA256 over both with the cluster's secret.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    tag: String,
+}
+
 /// Liveness, with detail
 #[utoipa::path(get, path = "/health", tag = "operations",
     responses((status = 200, description = "The process serves", body = annulus_protocol::rest::Health)))]
@@ -172,7 +217,7 @@ mod tests {
     fn every_operation_has_a_name_of_its_own_a_summary_and_an_answer() {
         let document = serde_json::to_value(Document::openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 12);
+        assert_eq!(paths.len(), 13);
         let mut ids = std::collections::HashSet::new();
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
@@ -181,6 +226,27 @@ mod tests {
                 assert!(ids.insert(id), "{method} {path} has another one's operationId");
                 assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
             }
+        }
+    }
+
+    #[test]
+    fn every_answer_of_the_operators_routes_is_in_it() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let statuses = |method: &str, path: &str| {
+            let responses = document["paths"][path][method]["responses"].as_object().unwrap();
+            responses.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+        };
+        for (method, path, expected) in [
+            ("get", "/nodes", "200"),
+            ("post", "/nodes", "200 201 204 400 403 408 409 413 415 503"),
+            ("get", "/nodes/{id}", "200 400 404"),
+            ("delete", "/nodes/{id}", "202 400 404 409 503"),
+            ("post", "/backup", "200 202 207 400 503 507"),
+            ("post", "/restore", "200 202 207 400 503 507"),
+            ("post", "/rebalance", "200 202 207 400 503"),
+            ("get", "/jobs/{id}", "200 404"),
+        ] {
+            assert_eq!(statuses(method, path), expected, "{method} {path}");
         }
     }
 }

@@ -47,6 +47,26 @@ impl DataQuery {
     }
 }
 
+/// Whether a control route waits for the end: `?wait=false` says no.
+pub(super) fn waits(query: Option<&str>) -> Result<bool, Problem> {
+    let mut waits = None;
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name != "wait" {
+            return Err(unknown(name, &["wait"]));
+        }
+        if waits.is_some() {
+            return Err(bad("the query parameter wait stands twice"));
+        }
+        waits = Some(match value {
+            "true" => true,
+            "false" => false,
+            _ => return Err(bad("wait is true or false")),
+        });
+    }
+    Ok(waits.unwrap_or(true))
+}
+
 fn unknown(name: &str, taken: &[&str]) -> Problem {
     let shown: String = name.chars().take(40).collect();
     let known = if taken.is_empty() { "none".to_owned() } else { taken.join(", ") };
@@ -116,6 +136,21 @@ mod tests {
         let consistency = Some(Consistency::One);
         assert_eq!(parsed, DataQuery { raw: true, ttl_seconds: Some(5), consistency });
         assert_eq!(DataQuery::parse(None, ALL).unwrap(), DataQuery::default());
+    }
+
+    #[test]
+    fn a_control_route_waits_unless_told_otherwise() {
+        assert_eq!([waits(None), waits(Some("")), waits(Some("wait=true"))], [Ok(true), Ok(true), Ok(true)]);
+        assert_eq!(waits(Some("wait=false")), Ok(false));
+        for (query, part) in [
+            ("wait", "wait is true or false"),
+            ("wait=0", "wait is true or false"),
+            ("wait=true&wait=true", "stands twice"),
+            ("wiat=false", "\"wiat\" is not taken here; known: wait"),
+        ] {
+            let refused = waits(Some(query)).unwrap_err();
+            assert!(refused.code == ErrorCode::BadRequest && refused.detail.contains(part), "{refused:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub enum Kind {
     Host,
     /// The name of a node or of a zone; may be empty, which means "not given".
     OptionalName,
+    /// Visible ASCII characters; may be empty, which means "not given".
+    OptionalText,
+    /// The same, and never shown: of a URL the user and the password are left out, anything else is left out whole.
+    Secret,
     /// Texts without commas; may be empty.
     List,
     /// A whole number, both ends included.
@@ -56,6 +60,7 @@ impl Kind {
             Self::OptionalName => {
                 "at most 253 visible ASCII characters other than `,` `=` `@` `*`, or empty".to_owned()
             }
+            Self::OptionalText | Self::Secret => "visible ASCII characters, or empty".to_owned(),
             Self::List => "a list, in TOML an array, elsewhere comma separated".to_owned(),
             Self::Count(0, u64::MAX) => "a whole number".to_owned(),
             Self::Count(min, max) => format!("a whole number from {min} to {max}"),
@@ -86,7 +91,14 @@ impl Kind {
         };
         match self {
             Self::Host => within(is_host(text), text.to_owned()),
-            Self::OptionalName | Self::OptionalCount(..) if text.is_empty() => Ok(Canonical::NotGiven),
+            Self::OptionalName | Self::OptionalCount(..) | Self::OptionalText | Self::Secret
+                if text.is_empty() =>
+            {
+                Ok(Canonical::NotGiven)
+            }
+            Self::OptionalText | Self::Secret => {
+                within(text.bytes().all(|byte| byte.is_ascii_graphic()), text.to_owned())
+            }
             Self::OptionalName => within(is_name(text), text.to_owned()),
             Self::List => self.read_list(text.split(',').filter(|_| !text.is_empty())),
             Self::Count(min, max) | Self::OptionalCount(min, max) => {
@@ -106,6 +118,20 @@ impl Kind {
             }
             Self::Choice(words) => within(words.contains(&text), text.to_owned()),
             Self::Directives => within(are_directives(text), text.to_owned()),
+        }
+    }
+
+    /// The value as it may be shown.
+    pub(super) fn shown(&self, text: &str) -> String {
+        if !matches!(self, Self::Secret) || text.is_empty() {
+            return text.to_owned();
+        }
+        match text.split_once("://") {
+            None => "(hidden)".to_owned(),
+            Some((scheme, rest)) => match rest.rsplit_once('@') {
+                None => text.to_owned(),
+                Some((_, host)) => format!("{scheme}://(hidden)@{host}"),
+            },
         }
     }
 

@@ -28,7 +28,9 @@ pub(super) fn resolve(
         };
         match read {
             Ok(value) => drop(decided.insert(setting.path, (value, origin.clone()))),
-            Err(why) => errors.push(invalid(setting, origin.clone(), given.to_text(), why)),
+            Err(why) => {
+                errors.push(invalid(setting, origin.clone(), setting.kind.shown(&given.to_text()), why));
+            }
         }
     }
     if let Some(errors) = ConfigErrors::from_list(errors) {
@@ -40,8 +42,11 @@ pub(super) fn resolve(
 fn finish(decided: &BTreeMap<&'static str, (Canonical, Origin)>) -> Result<Resolved, Vec<ConfigError>> {
     let entries: Vec<Entry> = schema()
         .iter()
-        .filter_map(|setting| decided.get_key_value(setting.path))
-        .map(|(path, (value, origin))| Entry { path, value: value.to_text(), origin: origin.clone() })
+        .filter_map(|setting| Some((setting, decided.get(setting.path)?)))
+        .map(|(setting, (value, origin))| {
+            let value = setting.kind.shown(&value.to_text());
+            Entry { path: setting.path, value, origin: origin.clone() }
+        })
         .collect();
     let settings = typed(decided).map_err(|error| vec![ConfigError::Contradiction(error.to_string())])?;
     let contradictions = contradictions(&settings, &entries);
@@ -76,6 +81,13 @@ fn contradictions(settings: &Settings, entries: &[Entry]) -> Vec<ConfigError> {
         entry.map_or_else(String::new, |entry| format!("{path} ({}, {})", entry.value, entry.origin))
     };
     let mut errors = Vec::new();
+    let cluster = &settings.cluster;
+    if !cluster.auxiliaries.is_empty() && cluster.redis.is_some() {
+        let (list, redis) = (named("cluster.auxiliaries"), named("cluster.redis"));
+        errors.push(ConfigError::Contradiction(format!(
+            "{list} and {redis} cannot both say who the members are: leave one out"
+        )));
+    }
     let limits = &settings.limits;
     if limits.deadline > limits.max_deadline {
         let (deadline, most) = (named("limits.deadline"), named("limits.max_deadline"));

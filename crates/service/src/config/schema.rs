@@ -97,6 +97,16 @@ const SCHEMA: &[Setting] = &[
 
     setting("cluster.auxiliaries", "", Kind::List,
         "The auxiliaries as `[name=]host:port[@zone][*weight]`; the name defaults to `host:port`."),
+    setting("cluster.redis", "", Kind::Secret,
+        "The Redis that keeps the members, as `redis://host:6379/0`; then `auxiliaries` stays empty."),
+    setting("cluster.redis_prefix", "annulus", Kind::OptionalText,
+        "What the keys in Redis start with; one for each cluster."),
+    setting("cluster.secret", "", Kind::Secret,
+        "At least 16 characters, the same on all nodes: shows that a node belongs to the cluster."),
+    setting("cluster.allowed_networks", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fd00::/8", Kind::List,
+        "The networks in which auxiliaries that register may be."),
+    setting("cluster.lease_ttl", "10s", Kind::Duration(ms(500), seconds(600)),
+        "How long an auxiliary that says nothing stays a member; it says something five times as often."),
     setting("cluster.replicas", "", Kind::OptionalCount(1, 7),
         "Copies of each key; not given, it is 2 where there are two auxiliaries or more, otherwise 1."),
     setting("cluster.virtual_nodes", "4096", Kind::Count(1, 65_536),
@@ -132,6 +142,23 @@ const SCHEMA: &[Setting] = &[
     setting("auxiliary.cache_size", "0", Kind::Count(0, u64::MAX),
         "How many items are kept at most; 0 leaves it to `memory` alone.")
         .plain(Role::Auxiliary, "CACHE_SIZE"),
+    setting("auxiliary.master_address", "", Kind::List,
+        "The masters through which to register, as `host:port` or a URL, where there is no `cluster.redis`.")
+        .plain(Role::Auxiliary, "MASTER_ADDRESS"),
+    setting("auxiliary.advertise", "", Kind::OptionalText,
+        "The `host:port` at which others reach this node; not given, it is the local address towards the master or Redis."),
+    setting("auxiliary.settle_rate", "64Mi", Kind::Bytes(1 << 10, 64 * GI),
+        "Bytes a second that a node sends at most when data moves to others."),
+    setting("auxiliary.settle_share", "50", Kind::Count(1, 100),
+        "Percent of its time that a node spends at most on moving data."),
+    setting("auxiliary.drain_timeout", "30s", Kind::Duration(ms(0), seconds(3600)),
+        "How long a node hands over what it holds after SIGTERM before it goes all the same."),
+    setting("auxiliary.backup_dir", "", Kind::OptionalText,
+        "The folder for snapshots; not given, none are written.")
+        .plain(Role::Auxiliary, "BACKUP_DIR"),
+    setting("auxiliary.backup_interval", "1m", Kind::Duration(seconds(1), seconds(86_400)),
+        "Time between two snapshots.")
+        .plain(Role::Auxiliary, "BACKUP_INTERVAL"),
     setting("auxiliary.tombstone_ttl", "10m", Kind::Duration(seconds(1), seconds(86_400)),
         "How long the mark of a deleted key is kept, memory allowing."),
 

@@ -83,6 +83,17 @@ pub struct LimitSettings {
 pub struct ClusterSettings {
     /// Auxiliaries as text; the `cluster` crate reads them.
     pub auxiliaries: Vec<String>,
+    /// The Redis that keeps the members.
+    pub redis: Option<String>,
+    /// What the keys in Redis start with.
+    pub redis_prefix: Option<String>,
+    /// Shows that a node belongs to the cluster.
+    pub secret: Option<String>,
+    /// Where auxiliaries that register may be, as CIDR blocks; the `protocol` crate reads them.
+    pub allowed_networks: Vec<String>,
+    /// How long a silent auxiliary stays a member.
+    #[serde(with = "duration_text")]
+    pub lease_ttl: Duration,
     /// Copies of a key; `None` is 2 where there are two auxiliaries or more, otherwise 1.
     pub replicas: Option<u32>,
     /// Places on the ring for each unit of weight.
@@ -137,6 +148,23 @@ pub struct AuxiliarySettings {
     pub memory: usize,
     /// Items kept at most; 0 leaves it to `memory`.
     pub cache_size: usize,
+    /// The masters through which to register.
+    pub master_address: Vec<String>,
+    /// Where others reach this node; `None` is found out.
+    pub advertise: Option<String>,
+    /// Bytes a second sent at most when data moves.
+    #[serde(with = "bytes_text")]
+    pub settle_rate: usize,
+    /// Percent of the time spent at most on moving data.
+    pub settle_share: u32,
+    /// How long a node hands over after SIGTERM.
+    #[serde(with = "duration_text")]
+    pub drain_timeout: Duration,
+    /// The folder for snapshots.
+    pub backup_dir: Option<String>,
+    /// Time between two snapshots.
+    #[serde(with = "duration_text")]
+    pub backup_interval: Duration,
     /// How long the mark of a deleted key is kept.
     #[serde(with = "duration_text")]
     pub tombstone_ttl: Duration,

@@ -7,7 +7,7 @@ mod activity;
 mod connection;
 mod watched_io;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Server {
 
 /// What the connections of one server share.
 struct Shared {
-    open: Mutex<HashMap<u64, (Arc<Activity>, AbortHandle)>>,
+    open: Mutex<BTreeMap<u64, (Arc<Activity>, AbortHandle)>>,
     closing: AtomicBool,
     connections: prometheus::IntGauge,
 }

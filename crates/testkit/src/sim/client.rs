@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::run::{Outcome, Scenario};
+use super::outcome::Outcome;
+use super::scenario::Scenario;
 use crate::history::{INITIAL, Operation, UNKNOWN};
 
 /// How long a client waits for an answer: more than a master may take.
@@ -34,18 +35,21 @@ impl Notes {
 /// One client's life.
 pub(super) async fn client(number: u64, scenario: Scenario, notes: Rc<RefCell<Notes>>) -> turmoil::Result {
     let mut random = SmallRng::seed_from_u64(scenario.seed.wrapping_mul(31).wrapping_add(number));
+    // The cluster forms meanwhile.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let end = tokio::time::Instant::now() + scenario.duration;
     while tokio::time::Instant::now() < end {
         let key = random.random_range(0..scenario.keys);
         let master = random.random_range(0..scenario.masters);
-        let one = Step { key, master, scenario, notes: &notes };
+        let ttl = (scenario.expiries && random.random_bool(0.3)).then(|| random.random_range(1..4));
+        let one = Step { key, master, ttl, scenario, notes: &notes };
         match random.random_range(0..10) {
             0..5 => one.read().await,
             5..8 => one.write(Method::PUT).await,
             8 if scenario.deletes => one.write(Method::DELETE).await,
             _ => one.swap().await,
         }
-        tokio::time::sleep(Duration::from_millis(random.random_range(1..40))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(1..scenario.pause_ms))).await;
     }
     Ok(())
 }
@@ -53,6 +57,8 @@ pub(super) async fn client(number: u64, scenario: Scenario, notes: Rc<RefCell<No
 struct Step<'a> {
     key: usize,
     master: usize,
+    /// Seconds that a value written lives.
+    ttl: Option<u64>,
     scenario: Scenario,
     notes: &'a RefCell<Notes>,
 }
@@ -88,6 +94,9 @@ impl Step<'_> {
 
     async fn write(&self, method: Method) {
         let value = self.fresh_value();
+        if let (Some(ttl), true) = (self.ttl, method == Method::PUT) {
+            self.notes.borrow_mut().outcome.expiries.insert(value, ttl * 1_000_000);
+        }
         let start = now();
         let body = if method == Method::DELETE { String::new() } else { value.to_string() };
         let answer = self.send(method, None, body).await;
@@ -161,8 +170,12 @@ impl Step<'_> {
         let io = turmoil::net::TcpStream::connect((host.as_str(), 80)).await.ok()?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.ok()?;
         let driver = tokio::spawn(connection);
-        let raw = if method == Method::GET { "?raw" } else { "" };
-        let uri = format!("/data/key-{}{raw}", self.key);
+        let query = match (method == Method::GET, self.ttl) {
+            (true, _) => "?raw".to_owned(),
+            (false, Some(ttl)) if method == Method::PUT && if_match.is_none() => format!("?ttl={ttl}"),
+            _ => String::new(),
+        };
+        let uri = format!("/data/key-{}{query}", self.key);
         let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
         if let Some(etag) = if_match {
             request = request.header(IF_MATCH, etag);

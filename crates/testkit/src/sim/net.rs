@@ -44,6 +44,12 @@ impl Net for SimNet {
         turmoil::net::TcpStream::connect(address).await
     }
 
+    async fn resolve(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        let (host, port) = address.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+        let port = port.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(vec![SocketAddr::new(turmoil::lookup(host), port)])
+    }
+
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock) as Arc<dyn Clock>
     }

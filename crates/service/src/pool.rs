@@ -1,20 +1,20 @@
-//! Kept-alive HTTP/1.1 connections to one auxiliary.
+//! Kept-alive HTTP/1.1 connections to one node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use annulus_service::net::Net;
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{Request, Response, response};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::HopError;
+use crate::net::Net;
 
-/// Connections to one auxiliary at most, each with one call under way; further calls wait for one within their time.
+/// Connections to one node at most, each with one call under way; further calls wait for one within their time.
 const MAX_CONNECTIONS: usize = 256;
 
 /// What a connection reads ahead at most. hyper's default is several times that, kept for as long as the connection is.
@@ -22,8 +22,22 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// The connections of one master to one auxiliary. The one used last is taken first, so that the others can idle out.
-pub(super) struct Pool<N> {
+/// Why a call came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// No connection could be made: the node never saw the call.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection broke under the call, or the answer is larger than allowed.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+/// The connections of one node to another. The one used last is taken first, so that the others can idle out.
+pub struct Pool<N> {
     net: N,
     address: String,
     idle: Arc<Mutex<Vec<Sender>>>,
@@ -31,14 +45,15 @@ pub(super) struct Pool<N> {
 }
 
 /// A connection lent out for one call.
-pub(super) struct Lent<'a> {
+pub struct Lent<'a> {
     sender: Option<Sender>,
     idle: &'a Mutex<Vec<Sender>>,
     _slot: SemaphorePermit<'a>,
 }
 
 impl<N: Net> Pool<N> {
-    pub(super) fn new(net: N, address: String) -> Self {
+    /// No connection yet to `address`, which is `host:port`.
+    pub fn new(net: N, address: String) -> Self {
         Self { net, address, idle: Arc::default(), slots: Semaphore::new(MAX_CONNECTIONS) }
     }
 
@@ -46,23 +61,48 @@ impl<N: Net> Pool<N> {
     ///
     /// A kept connection may have been closed by the other side meanwhile. A request that was not sent for that reason
     /// goes out again on another; one that may have been sent does not.
-    pub(super) async fn send(
+    ///
+    /// # Errors
+    /// See [`PoolError`].
+    pub async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Lent<'_>), HopError> {
-        let slot = self.slots.acquire().await.map_err(|_| HopError::Busy)?;
+    ) -> Result<(Response<Incoming>, Lent<'_>), PoolError> {
+        let slot =
+            self.slots.acquire().await.map_err(|_| PoolError::Connect("the pool is closed".to_owned()))?;
         while let Some(mut sender) = self.take_idle() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, self.lend(sender, slot))),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(HopError::Broken(error.into_error().to_string())),
+                    None => return Err(PoolError::Broken(error.into_error().to_string())),
                 },
             }
         }
         let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await.map_err(|e| HopError::Broken(e.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|e| PoolError::Broken(e.to_string()))?;
         Ok((response, self.lend(sender, slot)))
+    }
+
+    /// Sends a request and reads the answer, of at most `limit` bytes, within `timeout`.
+    ///
+    /// # Errors
+    /// See [`PoolError`].
+    pub async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<(response::Parts, Bytes), PoolError> {
+        let exchange = async {
+            let (response, lent) = self.send(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await;
+            let bytes = body.map_err(|error| PoolError::Broken(error.to_string()))?.to_bytes();
+            lent.give_back();
+            Ok((parts, bytes))
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(PoolError::TimedOut))
     }
 
     fn take_idle(&self) -> Option<Sender> {
@@ -79,13 +119,13 @@ impl<N: Net> Pool<N> {
         Lent { sender: Some(sender), idle: &self.idle, _slot: slot }
     }
 
-    async fn connect(&self) -> Result<Sender, HopError> {
-        let io = self.net.dial(&self.address).await.map_err(|e| HopError::Connect(e.to_string()))?;
+    async fn connect(&self) -> Result<Sender, PoolError> {
+        let io = self.net.dial(&self.address).await.map_err(|e| PoolError::Connect(e.to_string()))?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_BYTES)
             .handshake(TokioIo::new(io))
             .await
-            .map_err(|e| HopError::Connect(e.to_string()))?;
+            .map_err(|e| PoolError::Connect(e.to_string()))?;
         tokio::spawn(async move {
             // Whoever waits on the connection hears of its end through the sender.
             let _ = connection.await;
@@ -97,7 +137,7 @@ impl<N: Net> Pool<N> {
 impl Lent<'_> {
     /// Gives the connection back for the next call. To be called once the answer's body is read to its end; dropped
     /// without it, the connection closes.
-    pub(super) fn give_back(mut self) {
+    pub fn give_back(mut self) {
         if let Some(sender) = self.sender.take()
             && !sender.is_closed()
         {

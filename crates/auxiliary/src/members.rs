@@ -1,0 +1,242 @@
+//! Where this node stands in the cluster: which life it is in, by which roster it goes, and whom that lets in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use annulus_cluster::{Beat, Mechanisms, Node, Placement, Roster, Seat};
+use annulus_store::FLOOR_BUCKETS;
+use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::sync::{Notify, watch};
+
+/// This node's side of the membership.
+pub(crate) struct Members {
+    node: Node,
+    mechanisms: Mechanisms,
+    state: RwLock<State>,
+    /// Something is to be said to the authority at once.
+    pub(crate) poke: Notify,
+    changed: watch::Sender<u64>,
+}
+
+struct State {
+    incarnation: u64,
+    standing: Option<Arc<Standing>>,
+    settled: u64,
+    leaving: bool,
+    /// The floors that others handed over for the epoch that is being settled; they hold once it has settled.
+    inherited: Option<Vec<u64>>,
+}
+
+/// One roster, as seen from this node.
+pub(crate) struct Standing {
+    pub(crate) placement: Placement,
+    /// This life's index in the placement; `None` where it is no member.
+    pub(crate) me: Option<usize>,
+    pub(crate) adopted_ms: u64,
+    /// Whether all that an earlier roster left behind is gone, of keys that the base does not give to this node.
+    purged: AtomicBool,
+}
+
+/// Why a call about a key is turned away.
+pub(crate) enum Turned {
+    /// The caller goes by a later roster than this node.
+    Behind,
+    /// The caller goes by an older roster than this one.
+    Outdated(Arc<Roster>),
+    /// What an earlier roster left behind of the key is not gone yet.
+    Loading,
+}
+
+/// Held while a call about a key is carried out: no other roster is adopted meanwhile.
+pub(crate) struct Admitted<'a> {
+    _state: RwLockReadGuard<'a, State>,
+}
+
+/// What came of a roster.
+pub(crate) struct Adopted {
+    /// The floors that hold from now on.
+    pub(crate) floors: Option<Vec<u64>>,
+    /// Whether this life was a member and is none any more.
+    pub(crate) is_expelled: bool,
+}
+
+impl Standing {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.placement.epoch()
+    }
+
+    pub(crate) fn is_purged(&self) -> bool {
+        self.purged.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_purged(&self) {
+        self.purged.store(true, Ordering::Release);
+    }
+
+    /// Whether this node speaks for the key, as the base knows it.
+    pub(crate) fn is_authority(&self, hash: u64) -> bool {
+        self.me.is_some_and(|me| self.placement.authorities(hash).0.contains(me))
+    }
+}
+
+impl Members {
+    pub(crate) fn new(node: Node, incarnation: u64, mechanisms: Mechanisms) -> Self {
+        let state = State { incarnation, standing: None, settled: 0, leaving: false, inherited: None };
+        let (changed, _) = watch::channel(0);
+        Self { node, mechanisms, state: RwLock::new(state), poke: Notify::new(), changed }
+    }
+
+    /// Lets a call about the key of this hash in, if its sender goes by the same roster. A call without an epoch comes from
+    /// somebody who looks on.
+    pub(crate) fn admit(&self, epoch: Option<u64>, hash: u64) -> Result<Admitted<'_>, Turned> {
+        let state = self.state.read();
+        if let Some(epoch) = epoch {
+            let standing = state.standing.as_ref().ok_or(Turned::Behind)?;
+            if self.mechanisms.epochs {
+                check_epoch(standing, epoch)?;
+            }
+            let is_ready = standing.me.is_some() && (standing.is_purged() || standing.is_authority(hash));
+            if !is_ready {
+                return Err(Turned::Loading);
+            }
+        }
+        Ok(Admitted { _state: state })
+    }
+
+    /// Lets a call of another auxiliary in: as [`Self::admit`], for many keys.
+    pub(crate) fn admit_peer(&self, epoch: u64) -> Result<Admitted<'_>, Turned> {
+        let state = self.state.read();
+        let standing = state.standing.as_ref().ok_or(Turned::Behind)?;
+        check_epoch(standing, epoch)?;
+        if standing.me.is_none() || !standing.is_purged() {
+            return Err(Turned::Loading);
+        }
+        Ok(Admitted { _state: state })
+    }
+
+    /// What to say to the authority.
+    pub(crate) fn beat(&self) -> Beat {
+        let state = self.state.read();
+        let seat = Seat { node: self.node.clone(), incarnation: state.incarnation };
+        Beat { seat, settled: state.settled, leaving: state.leaving }
+    }
+
+    pub(crate) fn roster(&self) -> Option<Arc<Roster>> {
+        self.standing().map(|standing| Arc::clone(standing.placement.roster()))
+    }
+
+    pub(crate) fn standing(&self) -> Option<Arc<Standing>> {
+        self.state.read().standing.clone()
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.state.read().incarnation
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.node.address
+    }
+
+    /// Tells of every roster adopted.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Goes by a roster from now on, if it is later than the one known. `None`: it is not.
+    pub(crate) fn adopt(&self, roster: &Arc<Roster>, now_ms: u64) -> Option<Adopted> {
+        let before = self.standing();
+        let is_later = |known: &Option<Arc<Standing>>| {
+            known.as_ref().is_none_or(|known| roster.revision() > known.placement.roster().revision())
+        };
+        if !is_later(&before) {
+            return None;
+        }
+        let known = before.as_ref().map(|known| &known.placement);
+        let placement = match Placement::new(Arc::clone(roster), known, self.mechanisms) {
+            Ok(placement) => placement,
+            Err(error) => {
+                tracing::error!(%error, "cannot lay out the ring of a new roster; going on with the last one");
+                return None;
+            }
+        };
+        let mut state = self.state.write();
+        let before = state.standing.clone();
+        if !is_later(&before) {
+            return None;
+        }
+        let name = &self.node.name;
+        let me = placement.find(name).filter(|_| roster.has(name, state.incarnation));
+        let same_epoch = before.as_ref().filter(|known| known.epoch() == roster.epoch());
+        let was_member = before.as_ref().is_some_and(|known| known.me.is_some());
+        let standing = Standing {
+            me,
+            adopted_ms: same_epoch.map_or(now_ms, |known| known.adopted_ms),
+            purged: AtomicBool::new(me.is_none() || same_epoch.is_some_and(|known| known.is_purged())),
+            placement,
+        };
+        let floors = if same_epoch.is_some() { None } else { state.inherited.take() };
+        let is_complete =
+            before.as_ref().is_some_and(|known| known.placement.roster().base() != roster.base());
+        state.standing = Some(Arc::new(standing));
+        drop(state);
+        self.changed.send_replace(roster.revision());
+        Some(Adopted { floors: floors.filter(|_| is_complete), is_expelled: was_member && me.is_none() })
+    }
+
+    /// Takes the floors that another member hands over for the epoch that is being settled.
+    pub(crate) fn inherit(&self, epoch: u64, floors: &[u64]) -> Result<(), Turned> {
+        let mut state = self.state.write();
+        check_epoch(state.standing.as_ref().ok_or(Turned::Behind)?, epoch)?;
+        let inherited = state.inherited.get_or_insert_with(|| vec![0; FLOOR_BUCKETS]);
+        for (mine, theirs) in inherited.iter_mut().zip(floors) {
+            *mine = (*mine).max(*theirs);
+        }
+        Ok(())
+    }
+
+    /// Starts a new life, which has forgotten all that this node held.
+    pub(crate) fn start_new_life(&self, at_least: u64) {
+        let mut state = self.state.write();
+        state.incarnation = at_least.max(state.incarnation + 1);
+        state.settled = 0;
+        if let Some(standing) = &state.standing {
+            let placement = standing.placement.clone();
+            let adopted_ms = standing.adopted_ms;
+            state.standing =
+                Some(Arc::new(Standing { placement, me: None, adopted_ms, purged: AtomicBool::new(true) }));
+        }
+    }
+
+    pub(crate) fn report_settled(&self, epoch: u64) {
+        self.state.write().settled = epoch;
+        self.poke.notify_one();
+    }
+
+    /// From now on the node wants to leave.
+    pub(crate) fn leave(&self) {
+        self.state.write().leaving = true;
+        self.poke.notify_one();
+    }
+
+    /// Whether the roster has this life leave.
+    pub(crate) fn is_told_to_leave(&self, roster: &Roster) -> bool {
+        let member = roster.find(self.name());
+        member.is_some_and(|member| member.leaving && member.seat.incarnation == self.incarnation())
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.state.read().leaving
+    }
+}
+
+fn check_epoch(standing: &Standing, epoch: u64) -> Result<(), Turned> {
+    match epoch.cmp(&standing.epoch()) {
+        std::cmp::Ordering::Less => Err(Turned::Outdated(Arc::clone(standing.placement.roster()))),
+        std::cmp::Ordering::Greater => Err(Turned::Behind),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}

@@ -1,0 +1,246 @@
+//! Settling: the one way in which data moves.
+//!
+//! On a new view each member looks at what it holds. For each entry it reads the key by the base's quorum ([`judge`]): it
+//! asks those who speak for the key and those who should hold it from now on, and sends it to those who lack it. What
+//! another may have outlived is forgotten. Then it hands its floors over and reports. When all have reported, the view is
+//! the base, and whoever holds what it should not drops it.
+//!
+//! A node that has just started speaks for no key. What it has from a snapshot are *candidates*, judged in the same way,
+//! without a vote of its own.
+//!
+//! Between changes the same pass, now and then, brings entries that a spare took in another's place to where they belong.
+
+mod judge;
+mod pass;
+mod serve;
+mod sweep;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulus_cluster::NodeList;
+use annulus_store::{Entry, FLOOR_BUCKETS, ScanCursor};
+
+use crate::candidates::Candidates;
+use crate::members::Standing;
+use crate::peers::Peers;
+use crate::{Members, Node};
+use judge::Case;
+
+pub(crate) use pass::{Held, Item, Pass, Progress, Stopped};
+pub(crate) use serve::{routes, turned_away};
+
+/// How fast data moves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) bytes_per_second: u64,
+    /// Percent of the time spent on it at most.
+    pub(crate) share: u32,
+}
+
+/// Entries of one step.
+const BATCH: usize = 512;
+/// Between two looks for entries that lie in another's place.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
+/// A write that began by an earlier roster has ended when it has been known for as long as this: the longest deadline.
+const LONGEST_WRITE_MS: u64 = 2_000;
+
+/// Settles to every new roster, until cancelled from outside.
+pub(crate) async fn settle(node: Arc<Node>, peers: Arc<dyn Peers>, mut candidates: Candidates) {
+    let Some(members) = &node.members else { return };
+    let mut changes = members.changes();
+    let mut sweeper = sweep::Sweeper::default();
+    loop {
+        changes.borrow_and_update();
+        if let Some(standing) = members.standing() {
+            if standing.me.is_none() {
+                candidates.take_over(std::mem::take(&mut *node.left_behind.lock()));
+            } else {
+                let pass = Pass { node: &node, standing: Arc::clone(&standing), peers: &*peers };
+                if run(&pass, members, &mut candidates, &mut sweeper).await.is_err() {
+                    continue;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = node.settle_now.notified() => {}
+        }
+    }
+}
+
+async fn run(
+    pass: &Pass<'_>,
+    members: &Members,
+    candidates: &mut Candidates,
+    sweeper: &mut sweep::Sweeper,
+) -> Result<(), Stopped> {
+    let standing = &pass.standing;
+    if !standing.is_purged() {
+        purge(pass).await?;
+        standing.set_purged();
+        let placed = standing.placement.nodes().iter().map(|placed| &placed.seat.node);
+        pass.peers.keep_only(&placed.collect::<Vec<_>>());
+    }
+    if standing.placement.is_settled() {
+        candidates.drop_all(pass.node);
+        return sweeper.sweep(pass).await;
+    }
+    let epoch = standing.epoch();
+    if members.beat().settled == epoch {
+        return Ok(());
+    }
+    let started_ms = pass.node.clock.now_ms();
+    tracing::debug!(epoch, "settling");
+    let mut doubtful = Vec::new();
+    hand_over(pass, &mut doubtful).await?;
+    if !standing.me.is_some_and(|me| standing.placement.nodes()[me].in_base) {
+        candidates.offer(pass).await?;
+    }
+    settle_doubts(pass, doubtful).await?;
+    hand_over_floors(pass).await?;
+    let took_ms = pass.node.clock.now_ms() - started_ms;
+    tracing::info!(epoch, took_ms, "has handed over what others should hold");
+    pass.node.progress.start(epoch, 0);
+    members.report_settled(epoch);
+    Ok(())
+}
+
+/// Drops what the base does not give to this node: it may be behind what those who speak for it know.
+async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
+    let store = pass.node.copies.store();
+    let mut cursor = ScanCursor::default();
+    let mut left = 0;
+    while let Some(entries) = store.scan(&mut cursor, BATCH, pass.node.clock.now_ms()) {
+        for entry in entries {
+            let hash = annulus_ring::key_hash(entry.key());
+            if !pass.standing.is_authority(hash) {
+                store.drop_moved(entry.key(), hash, entry.version());
+            } else if needs_a_look(&pass.standing, hash) {
+                left += 1;
+            }
+        }
+        pass.check_current()?;
+        tokio::task::yield_now().await;
+    }
+    pass.node.progress.start(pass.standing.epoch(), left);
+    Ok(())
+}
+
+/// Whether the key's holders differ between the views, or one of those who held it is gone.
+fn needs_a_look(standing: &Standing, hash: u64) -> bool {
+    let placement = &standing.placement;
+    let Some(me) = standing.me else { return false };
+    if placement.is_settled() {
+        return false;
+    }
+    let holders = placement.holders(hash);
+    let first = |list: NodeList, n: usize| list.iter().take(n).collect::<NodeList>();
+    let now = first(holders.current, placement.quorum().replicas);
+    let before = first(holders.base, placement.base_quorum().replicas);
+    let same = now.len() == before.len() && now.iter().all(|node| before.contains(node));
+    holders.base_gone > 0 || !same || !now.contains(me)
+}
+
+/// What has to be known to judge an entry; `votes`: whether this node speaks for the key, where it is an authority.
+pub(crate) fn case(standing: &Standing, hash: u64, version: u64, votes: bool) -> Case {
+    let placement = &standing.placement;
+    let holders = placement.holders(hash);
+    let (authorities, _) = placement.authorities(hash);
+    let others = |list: NodeList| list.iter().filter(|node| Some(*node) != standing.me).collect();
+    let owners = holders.current.iter().take(placement.quorum().replicas).collect();
+    Case {
+        version,
+        is_authority: votes && standing.is_authority(hash),
+        authorities: others(authorities),
+        replicas: placement.base_quorum().replicas,
+        targets: others(owners),
+    }
+}
+
+/// Whether this node is one of those who should hold the key.
+pub(crate) fn is_owner(standing: &Standing, hash: u64) -> bool {
+    let placement = &standing.placement;
+    let owners = placement.holders(hash).current;
+    owners.iter().take(placement.quorum().replicas).any(|node| Some(node) == standing.me)
+}
+
+async fn hand_over(pass: &Pass<'_>, doubtful: &mut Vec<Entry>) -> Result<(), Stopped> {
+    let standing = &pass.standing;
+    let mut cursor = ScanCursor::default();
+    let store = pass.node.copies.store();
+    // At time 0, because a scan leaves out what is past its deadline, and that stands in no floor before it is forgotten.
+    while let Some(entries) = store.scan(&mut cursor, BATCH, 0) {
+        let mut items = Vec::new();
+        let now_ms = pass.node.clock.now_ms();
+        for entry in entries {
+            let hash = annulus_ring::key_hash(entry.key());
+            if entry.deadline_ms().is_some_and(|deadline| deadline <= now_ms) {
+                store.forget(entry.key(), hash, entry.version());
+            } else if standing.is_authority(hash) && needs_a_look(standing, hash) {
+                let case = case(standing, hash, entry.version(), true);
+                items.push(Item { hash, case, to_keep: false, entry: Held::Entry(entry) });
+            }
+        }
+        if items.is_empty() {
+            pass.check_current()?;
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let handled = pass.handle(&items).await?;
+        pass.node.progress.step(items.len() as u64);
+        for at in handled.forgotten {
+            if let Held::Entry(entry) = &items[at].entry {
+                doubtful.push(entry.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks again at entries that seem to be outlived, once no write of an earlier roster can be under way: what is then as it
+/// was is forgotten.
+async fn settle_doubts(pass: &Pass<'_>, doubtful: Vec<Entry>) -> Result<(), Stopped> {
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let node = pass.node;
+    let since_ms = node.clock.now_ms().saturating_sub(pass.standing.adopted_ms);
+    tokio::time::sleep(Duration::from_millis(LONGEST_WRITE_MS.saturating_sub(since_ms))).await;
+    for batch in doubtful.chunks(BATCH) {
+        let item = |entry: &Entry| {
+            let hash = annulus_ring::key_hash(entry.key());
+            let case = case(&pass.standing, hash, entry.version(), true);
+            Item { hash, case, to_keep: false, entry: Held::Entry(entry.clone()) }
+        };
+        let items: Vec<Item> = batch.iter().map(item).collect();
+        for at in pass.handle(&items).await?.forgotten {
+            node.copies.store().forget(batch[at].key(), items[at].hash, batch[at].version());
+        }
+    }
+    Ok(())
+}
+
+/// Tells all members what has been forgotten here, to hold once all have settled.
+async fn hand_over_floors(pass: &Pass<'_>) -> Result<(), Stopped> {
+    let placement = &pass.standing.placement;
+    let is_warm = pass.standing.me.is_some_and(|me| placement.nodes()[me].in_base);
+    if !is_warm {
+        return Ok(());
+    }
+    let body: bytes::Bytes = wire::floors_to_bytes(&pass.node.copies.store().floors(0..FLOOR_BUCKETS)).into();
+    for (node, placed) in placement.nodes().iter().enumerate() {
+        if !placed.in_current || Some(node) == pass.standing.me {
+            continue;
+        }
+        while let Err(error) = pass.post(node, "/settle/floors", body.clone()).await {
+            tracing::debug!(%error, "settling waits for another node");
+            pass.check_current()?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}

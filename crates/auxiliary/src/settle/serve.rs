@@ -1,0 +1,182 @@
+//! `/settle/*` and `/roster`: what other members ask of this node and bring to it.
+
+use std::sync::Arc;
+
+use annulus_cluster::Roster;
+use annulus_protocol::handshake::{Purpose, Tag};
+use annulus_protocol::hop::{EPOCH_HEADER, SEAL_HEADER};
+use annulus_protocol::{ErrorCode, Problem};
+use annulus_service::ApiError;
+use annulus_service::body::Share;
+use annulus_store::{Condition, Lookup, PutError};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{post, put};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::judge::Said;
+use super::wire::{self, Pushed};
+use crate::Node;
+use crate::members::{Members, Turned};
+
+/// The largest roster, in bytes: some thousand nodes.
+const MAX_ROSTER_BYTES: usize = 1 << 20;
+/// The largest body beside one value.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+pub(crate) fn routes(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/settle/ask", post(ask))
+        .route("/settle/push", post(push))
+        .route("/settle/floors", post(floors))
+        .route("/roster", put(roster))
+        .with_state(node)
+}
+
+/// The answer to one who goes by another roster.
+pub(crate) fn turned_away(turned: Turned, epoch: u64) -> Response {
+    let mut response = match turned {
+        Turned::Outdated(roster) => (StatusCode::MISDIRECTED_REQUEST, axum::Json(&*roster)).into_response(),
+        Turned::Behind => StatusCode::TOO_EARLY.into_response(),
+        Turned::Loading => {
+            ApiError::new(ErrorCode::Unavailable, "putting away what an earlier roster left behind")
+                .into_response()
+        }
+    };
+    response.headers_mut().insert(EPOCH_HEADER, epoch.into());
+    response
+}
+
+async fn ask(State(node): State<Arc<Node>>, request: Request) -> Response {
+    with_batch(&node, request, |node, body| {
+        let keys = wire::keys(body)?;
+        let now_ms = node.clock.now_ms();
+        let mut answer = Vec::with_capacity(9 * keys.len());
+        for key in keys {
+            let found = node.copies.store().peek(key, annulus_ring::key_hash(key), now_ms);
+            let said = match found {
+                Lookup::Hit(entry) => Said::Holds(entry.version()),
+                Lookup::Miss(miss) if miss.tombstone => Said::Holds(miss.version),
+                Lookup::Miss(miss) => Said::Lacks(miss.version),
+            };
+            wire::put_said(said, &mut answer);
+        }
+        Some(answer)
+    })
+    .await
+}
+
+async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
+    with_batch(&node, request, |node, mut body| {
+        let now_ms = node.clock.now_ms();
+        let mut answer = Vec::new();
+        while !body.is_empty() {
+            let record = wire::next_record(&mut body, now_ms)?;
+            let hash = annulus_ring::key_hash(record.key);
+            let put = node.copies.store().put(record.key, hash, &record.write(), Condition::Always, now_ms);
+            answer.push(match put {
+                Ok(_) | Err(PutError::Refused { .. } | PutError::ConditionFailed { .. }) => Pushed::Settled,
+                Err(PutError::Promised { .. } | PutError::Busy) => Pushed::Later,
+                Err(PutError::TooLarge { .. }) => Pushed::TooLarge,
+            } as u8);
+        }
+        Some(answer)
+    })
+    .await
+}
+
+async fn floors(State(node): State<Arc<Node>>, request: Request) -> Response {
+    match read_batch(&node, request).await {
+        Err(refused) => refused,
+        Ok((members, epoch, bytes, _share)) => match members.inherit(epoch, &wire::floors(&bytes)) {
+            Ok(()) => StatusCode::OK.into_response(),
+            Err(turned) => refuse(members, turned),
+        },
+    }
+}
+
+/// Reads a batch of a member that goes by the same roster, and answers it in one step.
+async fn with_batch(
+    node: &Node,
+    request: Request,
+    work: impl FnOnce(&Node, &[u8]) -> Option<Vec<u8>>,
+) -> Response {
+    let (members, epoch, bytes, _share) = match read_batch(node, request).await {
+        Ok(read) => read,
+        Err(refused) => return refused,
+    };
+    let answer = match members.admit_peer(epoch) {
+        Ok(_admitted) => work(node, &bytes),
+        Err(turned) => return refuse(members, turned),
+    };
+    match answer {
+        Some(answer) => Response::new(Body::from(answer)),
+        None => ApiError::new(ErrorCode::BadRequest, "a batch that cannot be read").into_response(),
+    }
+}
+
+async fn read_batch(node: &Node, request: Request) -> Result<(&Members, u64, Bytes, Share), Response> {
+    let (parts, body) = request.into_parts();
+    let epoch = sender(node, &parts.headers).map_err(|problem| ApiError(problem).into_response())?;
+    let limit = MAX_BATCH_BYTES + node.max_value_bytes;
+    let (bytes, share) = node
+        .bodies
+        .read(&parts.headers, body, limit)
+        .await
+        .map_err(|problem| ApiError(problem).into_response())?;
+    let members = node.members.as_ref().ok_or_else(|| no_cluster().into_response())?;
+    Ok((members, epoch, bytes, share))
+}
+
+fn refuse(members: &Members, turned: Turned) -> Response {
+    turned_away(turned, members.roster().map_or(0, |roster| roster.epoch()))
+}
+
+/// The epoch by which the sender goes, if it shows that it knows the secret.
+fn sender(node: &Node, headers: &HeaderMap) -> Result<u64, Problem> {
+    let secret = node.secret.as_ref().ok_or_else(|| no_cluster().0)?;
+    let epoch = headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let seal = headers.get(SEAL_HEADER).and_then(|value| value.to_str().ok()?.rsplit_once(':'));
+    if let (Some(epoch), Some((from, seal))) = (epoch, seal)
+        && seal.parse::<Tag>().is_ok_and(|tag| tag == secret.settle_tag(epoch, from, &node.name))
+    {
+        return Ok(epoch);
+    }
+    Err(not_sealed())
+}
+
+/// Takes a roster that somebody hands over who is ahead.
+async fn roster(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match take_roster(&node, &parts.headers, body).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(problem) => ApiError(problem).into_response(),
+    }
+}
+
+async fn take_roster(node: &Arc<Node>, headers: &HeaderMap, body: Body) -> Result<(), Problem> {
+    let secret = node.secret.as_ref().ok_or_else(|| no_cluster().0)?;
+    let (bytes, _share) = node.bodies.read(headers, body, MAX_ROSTER_BYTES).await?;
+    let seal = headers.get(SEAL_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !seal.parse::<Tag>().is_ok_and(|tag| secret.verify(Purpose::Roster, &[&bytes], &tag)) {
+        return Err(not_sealed());
+    }
+    let roster: Roster = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("no roster: {error}")))?;
+    node.adopt(&Arc::new(roster));
+    Ok(())
+}
+
+fn not_sealed() -> Problem {
+    Problem::new(
+        ErrorCode::NotSealed,
+        "not sealed with this cluster's secret: cluster.secret must be the same on all nodes",
+    )
+}
+
+fn no_cluster() -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, "this node is in no cluster of which it knows")
+}

@@ -1,0 +1,149 @@
+//! How auxiliaries speak of many keys at once: bodies of `/settle/*`, in bytes.
+//!
+//! - ask: for each key its length (1 byte) and bytes; answered with 9 bytes a key: 1 for held or 0, then the version or the
+//!   floor, little endian.
+//! - push: [`Record`]s whose deadline is what is left to live; answered with one byte a record.
+//! - floors: 8 bytes a bucket.
+
+use annulus_store::{MAX_KEY_BYTES, Record};
+
+use super::judge::Said;
+
+/// What a node answers to a record that is pushed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Pushed {
+    /// It holds it now, or knows something as new.
+    Settled = 0,
+    /// Not now: a swap of the key is under way.
+    Later = 1,
+    /// It does not fit into its memory.
+    TooLarge = 2,
+}
+
+pub(crate) fn put_key(key: &[u8], out: &mut Vec<u8>) {
+    out.push(key.len() as u8);
+    out.extend_from_slice(key);
+}
+
+/// The keys of an ask; `None` where it is cut or a key is too long.
+pub(crate) fn keys(mut body: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut keys = Vec::new();
+    while let Some((len, rest)) = body.split_first() {
+        let len = usize::from(*len);
+        if len > MAX_KEY_BYTES || rest.len() < len {
+            return None;
+        }
+        let (key, rest) = rest.split_at(len);
+        keys.push(key);
+        body = rest;
+    }
+    Some(keys)
+}
+
+pub(crate) fn put_said(said: Said, out: &mut Vec<u8>) {
+    let (tag, version) = match said {
+        Said::Lacks(floor) => (0, floor),
+        Said::Holds(version) => (1, version),
+    };
+    out.push(tag);
+    out.extend_from_slice(&version.to_le_bytes());
+}
+
+/// The answers to an ask of `count` keys.
+pub(crate) fn said(body: &[u8], count: usize) -> Option<Vec<Said>> {
+    let (answers, rest) = body.as_chunks::<9>();
+    let one = |bytes: &[u8; 9]| {
+        let version = u64::from_le_bytes(bytes[1..].try_into().ok()?);
+        match bytes[0] {
+            0 => Some(Said::Lacks(version)),
+            1 => Some(Said::Holds(version)),
+            _ => None,
+        }
+    };
+    if answers.len() != count || !rest.is_empty() {
+        return None;
+    }
+    answers.iter().map(one).collect()
+}
+
+/// A record with its deadline turned into what is left to live at `now_ms`.
+pub(crate) fn put_record(mut record: Record<'_>, now_ms: u64, out: &mut Vec<u8>) {
+    record.deadline_ms = record.deadline_ms.map(|deadline| deadline.saturating_sub(now_ms));
+    record.encode(out);
+}
+
+/// The next record of a push, with the deadline as it is at `now_ms`.
+pub(crate) fn next_record<'a>(body: &mut &'a [u8], now_ms: u64) -> Option<Record<'a>> {
+    let mut record = Record::decode(body).ok()?;
+    record.deadline_ms = record.deadline_ms.map(|left| now_ms.saturating_add(left));
+    Some(record)
+}
+
+/// The answers to a push of `count` records.
+pub(crate) fn pushed(body: &[u8], count: usize) -> Option<Vec<Pushed>> {
+    let one = |byte: &u8| match byte {
+        0 => Some(Pushed::Settled),
+        1 => Some(Pushed::Later),
+        2 => Some(Pushed::TooLarge),
+        _ => None,
+    };
+    if body.len() == count { body.iter().map(one).collect() } else { None }
+}
+
+pub(crate) fn floors_to_bytes(floors: &[u64]) -> Vec<u8> {
+    floors.iter().flat_map(|floor| floor.to_le_bytes()).collect()
+}
+
+pub(crate) fn floors(body: &[u8]) -> Vec<u64> {
+    body.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_and_answers_read_back() {
+        let mut body = Vec::new();
+        put_key(b"one", &mut body);
+        put_key(&[0xff; 250], &mut body);
+        assert_eq!(keys(&body), Some(vec![&b"one"[..], &[0xff; 250][..]]));
+        assert_eq!(keys(&body[..body.len() - 1]), None);
+        assert_eq!(keys(&[251]), None);
+
+        let mut answer = Vec::new();
+        put_said(Said::Holds(7), &mut answer);
+        put_said(Said::Lacks(u64::MAX), &mut answer);
+        assert_eq!(said(&answer, 2), Some(vec![Said::Holds(7), Said::Lacks(u64::MAX)]));
+        assert_eq!(said(&answer, 3), None);
+        assert_eq!(said(&answer[..17], 2), None);
+        assert_eq!(said(&[9; 9], 1), None);
+    }
+
+    #[test]
+    fn a_record_travels_with_what_is_left_of_its_time() {
+        let record = Record {
+            key: b"k",
+            version: 5,
+            origin: None,
+            flags: 0,
+            content_type: "",
+            deadline_ms: Some(1_500),
+            value: Some(b"v"),
+        };
+        let mut body = Vec::new();
+        put_record(record, 1_000, &mut body);
+        let mut rest = &body[..];
+        let read = next_record(&mut rest, 90_000).unwrap();
+        assert_eq!((read.deadline_ms, read.key, rest.len()), (Some(90_500), &b"k"[..], 0));
+        assert!(next_record(&mut &body[..3], 0).is_none());
+    }
+
+    #[test]
+    fn floors_and_outcomes_read_back() {
+        assert_eq!(floors(&floors_to_bytes(&[1, u64::MAX])), [1, u64::MAX]);
+        assert_eq!(pushed(&[0, 1, 2], 3), Some(vec![Pushed::Settled, Pushed::Later, Pushed::TooLarge]));
+        assert_eq!((pushed(&[0], 2), pushed(&[3], 1)), (None, None));
+    }
+}

@@ -1,0 +1,203 @@
+//! Auxiliaries that join, die, come back, leave and are all gone at once, with a Redis that keeps the members.
+
+use std::time::Duration;
+
+use annulus_testkit::{Cluster, Shape, eventually, path_of};
+
+use crate::support::{BINARY, Load, assert_all_well};
+
+const KEYS: usize = 1500;
+/// Requests a second.
+const RATE: usize = 300;
+const LOAD: Load = Load { keys: KEYS, rate: RATE };
+/// How long a silent auxiliary stays a member, and the requests of more than twice that time.
+const LEASE_TTL: &str = "3s";
+const LONGER_THAN_A_LEASE: usize = 7 * RATE;
+
+fn shape() -> Shape {
+    Shape::default().redis().lease_ttl(LEASE_TTL).set("log.level", "info")
+}
+
+async fn start(shape: Shape) -> Cluster {
+    shape.processes(BINARY).await.expect("a cluster starts")
+}
+
+async fn store_all(cluster: &Cluster, value: &str) {
+    for n in 0..KEYS {
+        cluster.client(n % 2).store(&format!("k{n}"), value).await;
+    }
+}
+
+async fn all_read(cluster: &Cluster, value: &str) {
+    for n in 0..KEYS {
+        let read = cluster.client(n % 2).get(path_of(format!("k{n}"))).await;
+        assert_eq!(read.status, 200, "k{n}: {}", read.text());
+        assert_eq!(read.json()["value"], value, "k{n}");
+    }
+}
+
+/// A snapshot on every auxiliary.
+async fn back_up(cluster: &Cluster) {
+    for auxiliary in cluster.auxiliaries() {
+        let answer = auxiliary.client().request("POST", "/backup").send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn auxiliaries_that_only_know_redis_are_found_by_masters_that_only_know_redis() {
+    let cluster = start(shape()).await;
+    let (one, two) = (cluster.nodes(0).await, cluster.nodes(1).await);
+    for field in ["epoch", "ring_fingerprint", "replicas"] {
+        assert_eq!(one[field], two[field], "{field}");
+    }
+    assert_eq!(one["replicas"], 2);
+    for (node, process) in one["nodes"].as_array().unwrap().iter().zip(cluster.auxiliaries()) {
+        assert_eq!(node["address"], process.address().to_string());
+        assert_eq!((&node["state"], &node["settled"]), (&"up".into(), &true.into()));
+    }
+    cluster.client(0).store("k", "v").await;
+    assert_eq!(cluster.client(1).get("/data/k").await.json()["value"], "v");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_dies_under_load_is_made_up_for_and_comes_back_without_a_miss() {
+    let mut cluster = start(shape()).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 14));
+    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    cluster.kill_auxiliary(1);
+    cluster.settled().await;
+    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.is_all_there(&cluster).await;
+
+    // Two copies of each key stand on the two that are left, so either of them may go next.
+    let load = tokio::spawn(LOAD.run(&cluster, 6));
+    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    cluster.restart(1).await.expect("it comes back");
+    cluster.settled().await;
+    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.is_all_there(&cluster).await;
+    cluster.kill_auxiliary(0);
+    cluster.settled().await;
+    LOAD.is_all_there(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_hangs_until_it_is_no_member_any_more_brings_nothing_old_back() {
+    let cluster = start(shape()).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 16));
+    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    cluster.auxiliaries()[2].stop();
+    let is_out = async || {
+        let nodes = cluster.nodes(0).await;
+        nodes["settled"] == true && nodes["nodes"].as_array().unwrap().len() == 2
+    };
+    eventually("the others go on without it", Duration::from_secs(30), is_out).await;
+    LOAD.answered_more(&cluster, RATE).await;
+    cluster.auxiliaries()[2].resume();
+    cluster.settled().await;
+    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.is_all_there(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_and_adding_under_load_turns_no_hit_into_a_miss() {
+    let mut cluster = start(shape()).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 14));
+    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    cluster.drain(2).await;
+    cluster.settled().await;
+    LOAD.answered_more(&cluster, RATE).await;
+    cluster.restart(2).await.expect("it comes back");
+    cluster.settled().await;
+    LOAD.answered_more(&cluster, RATE).await;
+    let index = cluster.add().await.expect("one more joins");
+    cluster.settled().await;
+    assert_eq!((index, cluster.nodes(0).await["nodes"].as_array().unwrap().len()), (3, 4));
+    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.is_all_there(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_dies_and_comes_back_empty_is_told_the_members_again() {
+    let mut cluster = start(shape()).await;
+    let before = cluster.nodes(0).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 20));
+    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    cluster.redis_mut().kill();
+    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    cluster.redis_mut().restart().await.expect("it starts again");
+    eventually("Redis holds the members again", Duration::from_secs(10), async || {
+        cluster.redis_mut().has("annulus:roster").await
+    })
+    .await;
+    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    assert_all_well(&load.await.expect("the load ends"));
+    cluster.settled().await;
+    assert_eq!(cluster.nodes(0).await["epoch"], before["epoch"], "somebody left and came back");
+    LOAD.is_all_there(&cluster).await;
+
+    // What was put back is worked with.
+    cluster.kill_auxiliary(1);
+    cluster.settled().await;
+    assert!(cluster.nodes(0).await["epoch"].as_u64() > before["epoch"].as_u64());
+    LOAD.is_all_there(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_is_noticed_by_nobody() {
+    let mut cluster = start(shape()).await;
+    let before = cluster.nodes(0).await;
+    let load = tokio::spawn(LOAD.run(&cluster, 18));
+    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    cluster.redis_mut().stop();
+    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    cluster.redis_mut().resume();
+    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    assert_all_well(&load.await.expect("the load ends"));
+    cluster.settled().await;
+    assert_eq!(cluster.nodes(0).await["epoch"], before["epoch"], "somebody left and came back");
+}
+
+#[tokio::test]
+async fn all_killed_at_once_come_back_with_what_their_last_snapshots_hold() {
+    let mut cluster = start(shape().disks()).await;
+    store_all(&cluster, "kept").await;
+    back_up(&cluster).await;
+    cluster.client(0).store("later", "perhaps lost").await;
+    cluster.restart_auxiliaries().await.expect("they come back");
+    cluster.settled().await;
+    all_read(&cluster, "kept").await;
+    store_all(&cluster, "new").await;
+    all_read(&cluster, "new").await;
+}
+
+#[tokio::test]
+async fn all_told_to_stop_at_once_end_in_good_order_and_come_back_with_everything() {
+    let mut cluster = start(shape().disks()).await;
+    store_all(&cluster, "kept").await;
+    cluster.drain_all().await;
+    cluster.restart_auxiliaries().await.expect("they come back");
+    cluster.settled().await;
+    all_read(&cluster, "kept").await;
+}
+
+#[tokio::test]
+async fn a_cluster_starts_while_redis_is_away_and_forms_when_it_comes() {
+    let mut cluster = start(shape()).await;
+    cluster.redis_mut().kill();
+    for master in 0..2 {
+        cluster.master_mut(master).respawn().await.expect("a master starts without Redis");
+    }
+    cluster.redis_mut().restart().await.expect("it starts again");
+    cluster.settled().await;
+    cluster.client(0).store("k", "v").await;
+    assert_eq!(cluster.client(1).get("/data/k").await.json()["value"], "v");
+}
+
+#[tokio::test]
+async fn a_lease_of_a_second_ends_too() {
+    let mut cluster = start(Shape::default().redis().lease_ttl("1s")).await;
+    cluster.kill_auxiliary(1);
+    cluster.settled().await;
+}

@@ -1,0 +1,276 @@
+//! Where keys are: a roster with its rings, for one epoch.
+
+use std::sync::Arc;
+
+use annulus_ring::{Member as RingMember, Ring, RingError};
+
+use crate::{Mechanisms, NodeList, Quorum, Roster, Seat};
+
+/// A node of either view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The node, in the life that is a member; of one that is gone, in its last.
+    pub seat: Seat,
+    /// Whether that life is a member.
+    pub is_alive: bool,
+    /// Whether that life holds a place in the base. A new life is not the one that did.
+    pub in_base: bool,
+    /// Whether it is one of the current view.
+    pub in_current: bool,
+}
+
+/// One view laid out.
+#[derive(Clone, Debug)]
+struct Side {
+    ring: Arc<Ring>,
+    /// For each member of the ring its index among the placed.
+    nodes: Vec<usize>,
+    quorum: Quorum,
+}
+
+/// A roster with its rings. Nodes are known by their index in [`nodes`](Self::nodes).
+#[derive(Clone, Debug)]
+pub struct Placement {
+    roster: Arc<Roster>,
+    nodes: Vec<Placed>,
+    current: Side,
+    /// `None` where the current view is the base.
+    base: Option<Side>,
+    mechanisms: Mechanisms,
+}
+
+/// Who holds a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// The nodes that may hold it in the current view, in ring order; the first [`Quorum::replicas`] should.
+    pub current: NodeList,
+    /// Where there is another base: those that may hold it there and still live.
+    pub base: NodeList,
+    /// How many of the base's are gone, with all that they held.
+    pub base_gone: usize,
+}
+
+impl Placement {
+    /// Lays a roster out. Rings that `before` has laid out already are taken from there.
+    ///
+    /// # Errors
+    /// Where the ring would have too many points.
+    pub fn new(
+        roster: Arc<Roster>,
+        before: Option<&Self>,
+        mechanisms: Mechanisms,
+    ) -> Result<Self, RingError> {
+        let mut nodes: Vec<Placed> =
+            roster.members().iter().map(|member| placed(&roster, &member.seat, true, mechanisms)).collect();
+        let gone = roster.base().iter().filter(|seat| roster.find(&seat.node.name).is_none());
+        nodes.extend(gone.map(|seat| placed(&roster, seat, false, mechanisms)));
+        nodes.sort_by(|left, right| left.seat.node.name.cmp(&right.seat.node.name));
+        let side = |seats: &mut dyn Iterator<Item = &Seat>| Side::new(seats, &nodes, &roster, before);
+        let current = side(&mut roster.current())?;
+        let base = if roster.is_settled() { None } else { Some(side(&mut roster.base().iter())?) };
+        Ok(Self { roster, nodes, current, base, mechanisms })
+    }
+
+    /// The roster.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> u64 {
+        self.roster.epoch()
+    }
+
+    /// What is switched on; everything, outside tests.
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.mechanisms
+    }
+
+    /// The nodes of both views, by name.
+    pub fn nodes(&self) -> &[Placed] {
+        &self.nodes
+    }
+
+    /// The index of the node of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.binary_search_by(|placed| placed.seat.node.name.as_str().cmp(name)).ok()
+    }
+
+    /// Whether there is one view only.
+    pub fn is_settled(&self) -> bool {
+        self.base.is_none()
+    }
+
+    /// The ring of the current view.
+    pub fn ring(&self) -> &Ring {
+        &self.current.ring
+    }
+
+    /// The share of the keys whose first owner is this node.
+    pub fn shares(&self) -> Vec<f64> {
+        let mut shares = vec![0.0; self.nodes.len()];
+        for (node, share) in self.current.nodes.iter().zip(self.current.ring.shares()) {
+            shares[*node] = share;
+        }
+        shares
+    }
+
+    /// The counts of the current view.
+    pub fn quorum(&self) -> Quorum {
+        self.current.quorum
+    }
+
+    /// The counts of the base; those of the current view where it is the base.
+    pub fn base_quorum(&self) -> Quorum {
+        self.base.as_ref().unwrap_or(&self.current).quorum
+    }
+
+    /// Who holds the key of this hash.
+    pub fn holders(&self, hash: u64) -> Holders {
+        let mut holders = Holders { current: self.current.owners(hash).collect(), ..Holders::default() };
+        if let Some(base) = &self.base {
+            for node in base.owners(hash) {
+                if self.nodes[node].in_base {
+                    holders.base.add(node);
+                } else {
+                    holders.base_gone += 1;
+                }
+            }
+        }
+        holders
+    }
+
+    /// Those who speak for a key as the base knows it, alive, and how many more would if they were.
+    pub fn authorities(&self, hash: u64) -> (NodeList, usize) {
+        let holders = self.holders(hash);
+        if self.base.is_some() { (holders.base, holders.base_gone) } else { (holders.current, 0) }
+    }
+
+    /// The node that owns the key alone, where that is all there is to know: one view, one copy.
+    pub fn only_owner(&self, hash: u64) -> Option<usize> {
+        if self.base.is_some() || self.current.quorum.preference != 1 {
+            return None;
+        }
+        self.current.ring.owner(hash).map(|member| self.current.nodes[member])
+    }
+}
+
+impl Side {
+    fn new(
+        seats: &mut dyn Iterator<Item = &Seat>,
+        placed: &[Placed],
+        roster: &Roster,
+        before: Option<&Placement>,
+    ) -> Result<Self, RingError> {
+        let members: Vec<RingMember> = seats
+            .map(|Seat { node, .. }| RingMember {
+                name: node.name.clone(),
+                zone: node.zone.clone(),
+                weight: node.weight,
+            })
+            .collect();
+        let layout = roster.layout();
+        let sides =
+            before.into_iter().flat_map(|placement| [Some(&placement.current), placement.base.as_ref()]);
+        let same = |side: &&Side| {
+            side.ring.members() == members && side.ring.virtual_nodes() == layout.virtual_nodes
+        };
+        let ring = match sides.flatten().find(same) {
+            Some(side) => Arc::clone(&side.ring),
+            None => Arc::new(Ring::new(members, layout.virtual_nodes)?),
+        };
+        let index = |member: &RingMember| {
+            placed.binary_search_by(|placed| placed.seat.node.name.cmp(&member.name)).unwrap_or_default()
+        };
+        let nodes = ring.members().iter().map(index).collect();
+        let quorum = Quorum::new(layout.replicas as usize, ring.len());
+        Ok(Self { ring, nodes, quorum })
+    }
+
+    fn owners(&self, hash: u64) -> impl Iterator<Item = usize> {
+        self.ring.owners(hash, self.quorum.preference).map(|member| self.nodes[member])
+    }
+}
+
+fn placed(roster: &Roster, seat: &Seat, is_alive: bool, mechanisms: Mechanisms) -> Placed {
+    let leaving = roster.find(&seat.node.name).is_some_and(|member| member.leaving);
+    let stands_in_base = roster.base().iter().any(|place| {
+        let same_life = place.incarnation == seat.incarnation || !mechanisms.cold_nodes;
+        place.node.name == seat.node.name && same_life
+    });
+    Placed {
+        seat: seat.clone(),
+        is_alive,
+        in_base: is_alive && stands_in_base,
+        in_current: is_alive && !leaving,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Beat, Layout, Node};
+
+    fn roster(names: &[&str]) -> Roster {
+        let nodes = names.iter().map(|name| Node::new(*name, format!("{name}:1")));
+        Roster::fixed(nodes, Layout { replicas: 2, virtual_nodes: 32 })
+    }
+
+    fn beat(name: &str, incarnation: u64) -> Beat {
+        let node = Node::new(name, format!("{name}:1"));
+        Beat { seat: Seat { node, incarnation }, settled: 0, leaving: false }
+    }
+
+    fn place(roster: &Roster, before: Option<&Placement>) -> Placement {
+        Placement::new(Arc::new(roster.clone()), before, Mechanisms::default()).unwrap()
+    }
+
+    #[test]
+    fn one_view_is_its_own_base() {
+        let placement = place(&roster(&["a", "b", "c"]), None);
+        let holders = placement.holders(7);
+        assert!(placement.is_settled() && holders.base.is_empty() && holders.base_gone == 0);
+        assert_eq!(holders.current.len(), 3);
+        assert_eq!(placement.authorities(7), (holders.current, 0));
+    }
+
+    #[test]
+    fn a_joiner_holds_in_the_current_view_only() {
+        let settled = place(&roster(&["a", "b", "c"]), None);
+        let joining = settled.roster().beat(&beat("d", 1)).unwrap().unwrap();
+        let placement = place(&joining, Some(&settled));
+        let d = placement.find("d").unwrap();
+        assert!(placement.nodes()[d].in_current && !placement.nodes()[d].in_base);
+        let mut seen = false;
+        for hash in (0..64).map(|i| annulus_ring::key_hash(&[i])) {
+            let holders = placement.holders(hash);
+            assert!(!holders.base.contains(d) && holders.base.len() == 3 && holders.base_gone == 0);
+            assert!(settled.holders(hash).current.iter().eq(holders.base.iter()));
+            seen |= holders.current.contains(d);
+        }
+        assert!(seen);
+    }
+
+    #[test]
+    fn a_new_life_is_gone_from_the_base_and_so_is_a_dead_one() {
+        let again = roster(&["a", "b", "c"]).beat(&beat("b", 5)).unwrap().unwrap();
+        let placement = place(&again, None);
+        let b = placement.find("b").unwrap();
+        assert!(placement.nodes()[b].in_current && !placement.nodes()[b].in_base);
+        let holders = placement.holders(1);
+        assert_eq!((holders.current.contains(b), holders.base.len(), holders.base_gone), (true, 2, 1));
+
+        let without = place(&roster(&["a", "b", "c"]).expire("b", 0).unwrap(), None);
+        let b = without.find("b").unwrap();
+        assert!(!without.nodes()[b].is_alive);
+        assert_eq!((without.holders(1).base_gone, without.holders(1).current.len()), (1, 2));
+    }
+
+    #[test]
+    fn rings_that_stay_are_not_laid_out_again() {
+        let settled = place(&roster(&["a", "b", "c"]), None);
+        let again = settled.roster().beat(&beat("b", 5)).unwrap().unwrap();
+        let placement = place(&again, Some(&settled));
+        assert!(Arc::ptr_eq(&placement.current.ring, &settled.current.ring));
+    }
+}

@@ -1,0 +1,120 @@
+//! What is simulated.
+
+use std::time::Duration;
+
+use annulus_cluster::Mechanisms;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+/// What is simulated.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Decides everything.
+    pub seed: u64,
+    /// For how long clients are at work and faults happen.
+    pub duration: Duration,
+    /// Masters, of which the second's clock is ahead by `skew_ms`.
+    pub masters: usize,
+    /// Auxiliaries at the start.
+    pub auxiliaries: usize,
+    /// Auxiliaries that join later, and come and go.
+    pub more_auxiliaries: usize,
+    /// Copies of each key.
+    pub replicas: u32,
+    /// Clients, each with one request under way.
+    pub clients: u64,
+    /// Keys, named `key-0` and so on.
+    pub keys: usize,
+    /// Entries that an auxiliary holds at most; 0 for all.
+    pub cache_size: usize,
+    /// Whether clients delete.
+    pub deletes: bool,
+    /// Whether clients set expiries.
+    pub expiries: bool,
+    /// How far the second master's clock is ahead.
+    pub skew_ms: u64,
+    /// Whether auxiliaries come, go and die; otherwise only the network fails.
+    pub churn: bool,
+    /// Whether all auxiliaries lose their power at once, halfway, and come back with what is on their disks.
+    pub blackout: bool,
+    /// Whether auxiliaries have disks.
+    pub disks: bool,
+    /// Whether snapshots are written beside and renamed, or in place.
+    pub atomic_snapshots: bool,
+    /// The longest pause of a client between two requests.
+    pub pause_ms: u64,
+    /// What keeps the copies right.
+    pub mechanisms: Mechanisms,
+}
+
+impl Scenario {
+    /// Two masters, three auxiliaries, two copies, three clients and eight keys for twenty seconds; only the network fails.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            duration: Duration::from_secs(20),
+            masters: 2,
+            auxiliaries: 3,
+            more_auxiliaries: 0,
+            replicas: 2,
+            clients: 3,
+            keys: 8,
+            cache_size: 0,
+            deletes: false,
+            expiries: false,
+            skew_ms: 0,
+            churn: false,
+            blackout: false,
+            disks: false,
+            atomic_snapshots: true,
+            pause_ms: 40,
+            mechanisms: Mechanisms::default(),
+        }
+    }
+
+    /// Everything at once, drawn from the seed: the network fails in all ways, auxiliaries join, drain, crash and come back
+    /// empty or from snapshots, clocks differ, stores may be smaller than the keys. A minute of it.
+    pub fn any(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed ^ 0x5eed);
+        // Where nothing may be forgotten, a miss is a fault too.
+        let forgets = random.random_bool(0.6);
+        let replicas = if random.random_bool(0.8) { 2 } else { 3 };
+        Self {
+            duration: Duration::from_secs(60),
+            auxiliaries: replicas as usize + random.random_range(1..4),
+            more_auxiliaries: random.random_range(0..3),
+            replicas,
+            clients: random.random_range(2..5),
+            keys: random.random_range(2..12),
+            cache_size: if forgets && random.random_bool(0.4) { random.random_range(3..8) } else { 0 },
+            deletes: forgets,
+            expiries: forgets && random.random_bool(0.5),
+            skew_ms: if random.random_bool(0.5) { random.random_range(0..10_000) } else { 0 },
+            churn: true,
+            disks: random.random_bool(0.7),
+            pause_ms: 120,
+            ..Self::new(seed)
+        }
+    }
+
+    /// Halfway all auxiliaries lose their power at once; what was in the last snapshots must be back.
+    pub fn blackout(seed: u64) -> Self {
+        Self { blackout: true, disks: true, pause_ms: 120, ..Self::new(seed) }
+    }
+
+    /// When the power fails.
+    pub(crate) fn blackout_ms(&self) -> Option<u64> {
+        self.blackout.then_some(self.duration.as_millis() as u64 / 2)
+    }
+
+    /// Whether a miss may be read at any time.
+    pub fn misses_are_legal(&self) -> bool {
+        self.deletes || self.expiries || self.cache_size > 0
+    }
+
+    /// All auxiliaries that there may ever be.
+    pub(crate) fn all_auxiliaries(&self) -> usize {
+        self.auxiliaries + self.more_auxiliaries
+    }
+}
