@@ -33,8 +33,9 @@ pub(crate) struct Standing {
     /// This life's index in the placement; `None` where it is no member.
     pub(crate) me: Option<usize>,
     pub(crate) adopted_ms: u64,
-    /// Whether all that an earlier roster left behind is gone, of keys that the base does not give to this node.
-    purged: AtomicBool,
+    /// Whether all that an earlier epoch left behind is gone, of keys that the base does not give to this node. Shared by
+    /// all rosters of one epoch: the one that was there when it began may not be the one that is there at its end.
+    purged: Arc<AtomicBool>,
 }
 
 /// Why a call about a key is turned away.
@@ -175,7 +176,8 @@ impl Members {
         let standing = Standing {
             me,
             adopted_ms: same_epoch.map_or(now_ms, |known| known.adopted_ms),
-            purged: AtomicBool::new(me.is_none() || same_epoch.is_some_and(|known| known.is_purged())),
+            purged: same_epoch
+                .map_or_else(|| Arc::new(AtomicBool::new(me.is_none())), |known| Arc::clone(&known.purged)),
             placement,
         };
         let floors = if same_epoch.is_some() { None } else { state.inherited.take() };
@@ -206,8 +208,12 @@ impl Members {
         if let Some(standing) = &state.standing {
             let placement = standing.placement.clone();
             let adopted_ms = standing.adopted_ms;
-            state.standing =
-                Some(Arc::new(Standing { placement, me: None, adopted_ms, purged: AtomicBool::new(true) }));
+            state.standing = Some(Arc::new(Standing {
+                placement,
+                me: None,
+                adopted_ms,
+                purged: Arc::new(AtomicBool::new(true)),
+            }));
         }
     }
 
@@ -238,5 +244,33 @@ fn check_epoch(standing: &Standing, epoch: u64) -> Result<(), Turned> {
         std::cmp::Ordering::Less => Err(Turned::Outdated(Arc::clone(standing.placement.roster()))),
         std::cmp::Ordering::Greater => Err(Turned::Behind),
         std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annulus_cluster::{Layout, Roster};
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_away_for_an_epoch_stays_so_when_a_later_roster_of_it_comes() {
+        let node = |name: &str| Node::new(name, format!("{name}:1"));
+        let seat = |name: &str| Seat { node: node(name), incarnation: 1 };
+        let beat = |name: &str, settled| Beat { seat: seat(name), settled, leaving: false };
+        let after = |roster: Roster, beat: &Beat| roster.beat(beat).unwrap().unwrap();
+        let members = Members::new(node("a"), 1, Mechanisms::default());
+        let alone = after(Roster::new(Layout { replicas: 2, virtual_nodes: 8 }), &beat("a", 0));
+        let settled = after(alone.clone(), &beat("a", alone.epoch()));
+        let joined = after(settled, &beat("b", 0));
+        let reported = after(joined.clone(), &beat("b", joined.epoch()));
+        assert_eq!(joined.epoch(), reported.epoch());
+
+        members.adopt(&Arc::new(joined), 0);
+        let before = members.standing().unwrap();
+        assert!(!before.is_purged());
+        members.adopt(&Arc::new(reported), 0);
+        before.set_purged();
+        assert!(members.standing().unwrap().is_purged());
     }
 }
