@@ -11,5 +11,6 @@ mod rest_entries;
 mod rest_keys;
 mod rest_routes;
 mod rest_ttl;
+mod rolling;
 mod support;
 mod traces;
