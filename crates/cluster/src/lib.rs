@@ -2,12 +2,12 @@
 //!
 //! Two questions that are easily mixed up, and are kept apart here:
 //!
-//! - **Membership**: a [`View`] says who stands on the ring. It comes from an authority, here the static list
-//!   ([`View::from_list`]), and is numbered. Only a new view moves keys.
+//! - **Membership**: a [`Roster`] says who stands on the ring, in which life. It comes from an [`Authority`]: a [`registry`]
+//!   or a fixed list ([`View::from_list`]), and is numbered. Only a new roster moves keys; a [`Placement`] says where to.
 //! - **Health**: [`Health`] is one master's own opinion of who answers at the moment. It decides whom to ask first and
 //!   whom to probe, and never drops a node: a node that is down still owns its keys.
 //!
-//! Everything is a plain function of what happened: events and the time go in, actions come out.
+//! But for the registries, everything is a plain function of what happened: events and the time go in, actions come out.
 //!
 //! ```
 //! use annulus_cluster::{Health, HealthSettings, NodeList, Outcome, View};
@@ -27,7 +27,7 @@
 //!
 //! # What it never does
 //!
-//! IO, reading a clock, randomness, tokio, statics. It knows neither routes nor values.
+//! Reading a clock, randomness, statics; IO and tokio outside of [`registry`]. It knows neither routes nor values.
 
 mod authority;
 mod breaker;
