@@ -31,6 +31,9 @@ impl Member {
             () = self.stay(members) => return self.say_goodbye(members).await,
             () = shutdown.cancelled() => {}
         }
+        if self.drain_timeout.is_zero() {
+            return self.say_goodbye(members).await;
+        }
         let entries = self.node.copies.stats().items;
         let is_only_one = members.roster().is_none_or(|roster| roster.members().len() <= 1);
         if is_only_one {

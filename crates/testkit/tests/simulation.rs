@@ -113,5 +113,5 @@ fn all_that_the_last_snapshots_had_is_back_after_a_blackout() {
 
 #[test]
 fn everything_at_once() {
-    holds_for_every_seed(2000, Scenario::any);
+    holds_for_every_seed(1000, Scenario::any);
 }
