@@ -1,10 +1,11 @@
 //! What a node that has just started has from before: a snapshot, or what it held when it was taken off the roster. It speaks
 //! for nothing; each entry is judged by those who do.
 
+use annulus_cluster::NodeList;
 use annulus_store::{Batch, Entry, FLOOR_BUCKETS, Record};
 
 use crate::Node;
-use crate::settle::{Held, Item, Pass, Stopped, case, is_owner};
+use crate::settle::{Handled, Held, Item, Pass, Stopped, case};
 use crate::snapshots::{Batches, OpenSnapshot};
 
 /// Entries in one offer.
@@ -99,6 +100,8 @@ fn split(mut held: Vec<Held>) -> Vec<Vec<Held>> {
     parts
 }
 
+/// Has a batch judged. What is past its deadline by this node's clock is only asked about: if nobody holds it any more, it is
+/// forgotten, so that nothing older can come back.
 async fn offer_batch(
     pass: &Pass<'_>,
     held: Vec<Held>,
@@ -107,29 +110,46 @@ async fn offer_batch(
 ) -> Result<(), Stopped> {
     let (node, standing) = (pass.node, &pass.standing);
     let now_ms = node.clock.now_ms();
-    let mut items = Vec::new();
+    let (mut items, mut over) = (Vec::new(), Vec::new());
     for entry in held {
         let Some(record) = entry.record() else { continue };
         let hash = annulus_ring::key_hash(record.key);
-        let is_over = record.deadline_ms.is_some_and(|deadline| deadline <= now_ms);
-        if is_over {
-            floors.resize(FLOOR_BUCKETS, 0);
-            let floor = &mut floors[hash as usize % FLOOR_BUCKETS];
-            *floor = record.version.max(*floor);
-        }
-        if is_over || node.copies.store().peek(record.key, hash, now_ms).version() > record.version {
+        if node.copies.store().peek(record.key, hash, now_ms).version() > record.version {
             offered.outdated += 1;
             continue;
         }
-        let case = case(standing, hash, record.version, false);
-        items.push(Item { hash, case, to_keep: is_owner(standing, hash), entry });
+        let Some(stake) = standing.stake(hash) else { continue };
+        let mut case = case(standing, &stake, record.version, false);
+        let is_over = record.deadline_ms.is_some_and(|deadline| deadline <= now_ms);
+        // Memory has outlived no restart, and its deadlines no jump of the wall clock.
+        let yields = record.deadline_ms.is_some() && matches!(entry, Held::Bytes(_));
+        if is_over {
+            case.authorities = case.authorities.iter().chain(case.targets.iter()).collect();
+            case.targets = NodeList::default();
+        }
+        let item = Item { hash, case, to_keep: stake.is_owner && !is_over, yields, entry };
+        if is_over { over.push(item) } else { items.push(item) }
     }
+    let all = (items.len() + over.len()) as u64;
+    let judged = judge(pass, &items).await?;
+    let held_still = judge(pass, &over).await?.yielded;
+    let valid = (judged.settled.len() + judged.yielded.len() + held_still.len()) as u64;
+    offered.valid += valid;
+    offered.outdated += all - valid;
+    for (_, item) in over.iter().enumerate().filter(|(at, _)| !held_still.contains(at)) {
+        let Some(record) = item.entry.record() else { continue };
+        floors.resize(FLOOR_BUCKETS, 0);
+        let floor = &mut floors[item.hash as usize % FLOOR_BUCKETS];
+        *floor = record.version.max(*floor);
+    }
+    Ok(())
+}
+
+async fn judge(pass: &Pass<'_>, items: &[Item]) -> Result<Handled, Stopped> {
     if items.is_empty() {
         tokio::task::yield_now().await;
-        return pass.check_current();
+        pass.check_current()?;
+        return Ok(Handled::default());
     }
-    let settled = pass.handle(&items).await?.settled.len();
-    offered.valid += settled as u64;
-    offered.outdated += (items.len() - settled) as u64;
-    Ok(())
+    pass.handle(items).await
 }

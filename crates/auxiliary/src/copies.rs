@@ -25,6 +25,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) content_type: &'a str,
     pub(crate) flags: u32,
+    pub(crate) marks: u8,
     pub(crate) origin: Option<Version>,
     pub(crate) ttl_left_ms: Option<u64>,
     pub(crate) condition: Condition,
@@ -39,29 +40,36 @@ impl Copies {
         &self.store
     }
 
-    pub(crate) fn get(&self, key: &Key) -> CopyState {
+    /// The copy as it is; looking at it does not make it more recently used.
+    pub(crate) fn look_at(&self, key: &Key) -> CopyState {
         let now_ms = self.clock.now_ms();
-        state(self.store.get(key.as_bytes(), annulus_ring::key_hash(key.as_bytes()), now_ms), now_ms)
+        state(self.store.peek(key.as_bytes(), annulus_ring::key_hash(key.as_bytes()), now_ms), now_ms)
     }
 
-    pub(crate) fn put(&self, key: &Key, incoming: &Incoming<'_>) -> Result<Taken, Refusal> {
-        let now_ms = self.clock.now_ms();
+    /// Takes a write. `hash` is the key's on the ring.
+    pub(crate) fn put(
+        &self,
+        key: &[u8],
+        hash: u64,
+        incoming: &Incoming<'_>,
+        now_ms: u64,
+    ) -> Result<Taken, Refusal> {
         let write = store::Write {
             version: incoming.version.0,
             value: incoming.value,
             // The store's empty content type stands for the most common one and takes no memory.
             content_type: if incoming.content_type == OCTET_STREAM { "" } else { incoming.content_type },
             flags: incoming.flags,
+            marks: incoming.marks,
             origin: incoming.origin.map(|origin| origin.0),
             deadline_ms: incoming.ttl_left_ms.map(|left| now_ms.saturating_add(left)),
         };
-        let hash = annulus_ring::key_hash(key.as_bytes());
         if write.value.is_none() && !self.keeps_tombstones {
-            let found = self.store.peek(key.as_bytes(), hash, now_ms).version();
-            let was_live = self.store.drop_moved(key.as_bytes(), hash, found);
+            let found = self.store.peek(key, hash, now_ms).version();
+            let was_live = self.store.drop_moved(key, hash, found);
             return Ok(Taken { previous: None, was_live });
         }
-        match self.store.put(key.as_bytes(), hash, &write, condition(incoming.condition), now_ms) {
+        match self.store.put(key, hash, &write, condition(incoming.condition), now_ms) {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),
                 was_live: previous.is_some_and(|previous| !previous.tombstone),
@@ -70,11 +78,15 @@ impl Copies {
         }
     }
 
-    pub(crate) fn promise(&self, key: &Key, ballot: Version) -> Result<CopyState, Refusal> {
-        let now_ms = self.clock.now_ms();
-        let hash = annulus_ring::key_hash(key.as_bytes());
-        let found = self.store.promise(key.as_bytes(), hash, ballot.0, now_ms).map_err(refusal)?;
-        Ok(state(found, now_ms))
+    /// Promises to take nothing below `ballot`, and says what is there.
+    pub(crate) fn promise(
+        &self,
+        key: &[u8],
+        hash: u64,
+        ballot: Version,
+        now_ms: u64,
+    ) -> Result<Lookup, Refusal> {
+        self.store.promise(key, hash, ballot.0, now_ms).map_err(refusal)
     }
 
     pub(crate) fn expire(&self, max: usize) -> usize {
@@ -88,40 +100,55 @@ impl Copies {
 
 fn state(found: Lookup, now_ms: u64) -> CopyState {
     match found {
-        Lookup::Hit(entry) => {
-            let content_type = match entry.content_type() {
-                "" => OCTET_STREAM,
-                other => other,
-            };
-            CopyState::Value(StoredValue {
-                version: Version(entry.version()),
-                origin: entry.origin().map(Version),
-                ttl_left_ms: entry.deadline_ms().map(|deadline| deadline.saturating_sub(now_ms)),
-                flags: entry.flags(),
-                content: Content { content_type: content_type.to_owned(), bytes: value_of(entry) },
-            })
-        }
-        Lookup::Miss(miss) => {
-            let reason = match miss.reason {
-                store::MissReason::Cold => MissReason::Cold,
-                store::MissReason::Expired => MissReason::Expired,
-                store::MissReason::Evicted => MissReason::Evicted,
-                store::MissReason::Deleted => MissReason::Deleted,
-                store::MissReason::Moved => MissReason::Moved,
-            };
-            CopyState::Miss { version: Version(miss.version), reason, tombstone: miss.tombstone }
-        }
+        Lookup::Hit(entry) => CopyState::Value(StoredValue {
+            version: Version(entry.version()),
+            origin: entry.origin().map(Version),
+            ttl_left_ms: entry.deadline_ms().map(|deadline| deadline.saturating_sub(now_ms)),
+            flags: entry.flags(),
+            marks: entry.marks(),
+            content: Content { content_type: content_type(&entry).to_owned().into(), bytes: value_of(entry) },
+        }),
+        Lookup::Miss(miss) => CopyState::Miss {
+            version: Version(miss.version),
+            reason: miss_reason(miss.reason),
+            tombstone: miss.tombstone,
+        },
     }
 }
 
-fn value_of(entry: Entry) -> Bytes {
+/// The media type of an entry's value.
+pub(crate) fn content_type(entry: &Entry) -> &str {
+    match entry.content_type() {
+        "" => OCTET_STREAM,
+        other => other,
+    }
+}
+
+/// The reason of a miss in the words of the hop.
+pub(crate) fn miss_reason(reason: store::MissReason) -> MissReason {
+    match reason {
+        store::MissReason::Cold => MissReason::Cold,
+        store::MissReason::Expired => MissReason::Expired,
+        store::MissReason::Evicted => MissReason::Evicted,
+        store::MissReason::Deleted => MissReason::Deleted,
+        store::MissReason::Moved => MissReason::Moved,
+    }
+}
+
+/// Whether the value is small enough to be copied into an answer.
+pub(crate) fn is_copied(entry: &Entry) -> bool {
+    entry.value().len() <= COPIED_BYTES
+}
+
+/// An entry's value; a large one stays where it is and is shared.
+pub(crate) fn value_of(entry: Entry) -> Bytes {
     struct Value(Entry);
     impl AsRef<[u8]> for Value {
         fn as_ref(&self) -> &[u8] {
             self.0.value()
         }
     }
-    if entry.value().len() <= COPIED_BYTES {
+    if is_copied(&entry) {
         return Bytes::copy_from_slice(entry.value());
     }
     Bytes::from_owner(Value(entry))

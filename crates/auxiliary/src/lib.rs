@@ -5,22 +5,24 @@
 //! | route | what it does | answers |
 //! | --- | --- | --- |
 //! | `GET`, `HEAD /entries/{key}` | this node's copy, its bytes with headers | 200; 404 with the version known of the miss |
-//! | `PUT`, `DELETE /entries/{key}` | take a value or a tombstone of a version | 200; 409 newer known; 412; 413 |
-//! | `POST /entries/{key}/promise` | refuse everything below a version from now on | as `GET`; 409 |
 //! | `POST /settle/*`, `PUT /roster` | what members hand to each other, under the cluster's seal | 200; 421, 425 other roster |
 //! | `POST /challenge` | a master asks whether it was this node that registers | 200; 403; 409 |
 //! | `POST /backup`, `/restore`, `/rebalance` | write a snapshot; load the last one; settle now | 200; 409; 503; 507 |
+//! | `POST /config/reload` | read the configuration again | 200; 400 wrong; 409 there is none |
 //! | `GET /health`, `/ready`, `/metrics` | for operators | |
 //!
-//! The headers are those of [`annulus_protocol::hop`].
+//! The headers are those of [`annulus_protocol::hop`]. On a listener of its own it speaks memcached, on its own store. What masters ask of copies comes over the same port in meta commands:
+//! [`annulus_protocol::hop::wire`].
 
 mod authority_http;
 mod backup;
 mod candidates;
 mod challenge;
 mod copies;
+mod hop;
 mod members;
 mod membership;
+mod memcached;
 mod metrics;
 mod peers;
 mod routes;
@@ -32,13 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_cluster::{Authority, Mechanisms, Node as ClusterNode, Roster};
-use annulus_protocol::Secret;
-use annulus_protocol::rest::{Health, StoreInfo};
+use annulus_protocol::rest::{ConfigReloaded, Health, StoreInfo};
+use annulus_protocol::{Problem, Secret};
 use annulus_service::admin::{self, Admin, Readiness};
 use annulus_service::body::{BodyReader, Budget};
-use annulus_service::config::Settings;
+use annulus_service::config::{Role, Settings, is_live};
+use annulus_service::metrics::node_info;
 use annulus_service::net::{Clock, Listener, Net};
-use annulus_service::{Server, error};
+use annulus_service::reload::{self, IsLive, Reload, Source};
+use annulus_service::stream::Pump;
+use annulus_service::{Doors, Server, ServerLimits, Workers, error};
 use annulus_store::{Entry, Options, Store};
 use axum::Router;
 use parking_lot::Mutex;
@@ -50,6 +55,7 @@ pub use authority_http::{HttpAuthority, MasterAddressError};
 use candidates::Candidates;
 use copies::Copies;
 use members::Members;
+use memcached::Front;
 use metrics::Metrics;
 use peers::{HttpPeers, Peers};
 use settle::{Pace, Progress};
@@ -84,12 +90,17 @@ pub struct Parts {
     pub snapshots: Option<Snapshots>,
     /// What is switched on.
     pub mechanisms: Mechanisms,
+    /// What serves its connections.
+    pub workers: Workers,
+    /// Where its settings come from, to be read again; `None`: they stay as they are.
+    pub source: Option<Source>,
 }
 
 /// A node that is built and not yet running.
 pub struct Auxiliary {
     node: Arc<Node>,
     server: Server,
+    workers: Workers,
     readiness: Readiness,
     authority: Option<Arc<dyn Authority>>,
     lease_ttl: Duration,
@@ -104,10 +115,13 @@ pub(crate) struct Node {
     started_ms: u64,
     clock: Arc<dyn Clock>,
     copies: Copies,
+    memcached: Front,
     metrics: Metrics,
     registry: Registry,
     bodies: BodyReader,
     max_value_bytes: usize,
+    reload: Reload,
+    server_limits: ServerLimits,
     members: Option<Members>,
     secret: Option<Secret>,
     peers: Option<Arc<dyn Peers>>,
@@ -132,7 +146,7 @@ impl Auxiliary {
         net: &N,
         parts: Parts,
     ) -> prometheus::Result<Self> {
-        let Parts { seed, joining, snapshots, mechanisms } = parts;
+        let Parts { seed, joining, snapshots, mechanisms, workers, source } = parts;
         let clock = net.clock();
         let registry = Registry::new();
         let own = &settings.auxiliary;
@@ -146,7 +160,10 @@ impl Auxiliary {
             keeps_floors: mechanisms.floors,
             ..Options::new(own.memory, seed)
         });
-        let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
+        let server = Server::new(settings.server.clone(), Arc::clone(&clock), workers.clone(), &registry)?;
+        let metrics = Metrics::new(&registry)?;
+        node_info(&registry, "auxiliary", &name, own.zone.as_deref())?;
+        let memcached = Front::new(seed, settings, workers.count(), server.refused(), &metrics);
         let bodies =
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
         let place = |address: &str| ClusterNode {
@@ -162,7 +179,11 @@ impl Auxiliary {
             Arc::new(HttpPeers::new(net.clone(), name.clone(), secret.clone()))
         };
         let peers = secret.as_ref().map(peers);
+        let is_live: IsLive = |path, _, _| is_live(Role::Auxiliary, path);
+        let reload = Reload::new(source, is_live, Arc::clone(&clock), &registry)?;
         let node = Arc::new(Node {
+            reload,
+            server_limits: server.limits(),
             zone: own.zone.clone(),
             members,
             secret,
@@ -176,7 +197,8 @@ impl Auxiliary {
             name,
             started_ms: clock.now_ms(),
             copies: Copies::new(store, Arc::clone(&clock), mechanisms.tombstones),
-            metrics: Metrics::new(&registry)?,
+            memcached,
+            metrics,
             clock,
             registry,
             bodies,
@@ -185,6 +207,7 @@ impl Auxiliary {
         Ok(Self {
             node,
             server,
+            workers,
             readiness: Readiness::default(),
             authority: joining.map(|joining| joining.authority),
             lease_ttl: settings.cluster.lease_ttl,
@@ -214,10 +237,20 @@ impl Auxiliary {
         &self.node.registry
     }
 
-    /// Serves on `listener` until `shutdown`. A member hands everything over before it stops; then it finishes what is under
-    /// way, and writes a last snapshot.
-    pub async fn run<L: Listener>(self, listener: L, shutdown: CancellationToken) {
-        let app = self.router();
+    /// Serves on `listener`, and memcached's clients on one of their own, until `shutdown`. A member hands everything over
+    /// before it stops; then it finishes what is under way, and writes a last snapshot.
+    pub async fn run<L: Listener>(self, listener: L, memcached: Option<L>, shutdown: CancellationToken) {
+        let node = Arc::clone(&self.node);
+        let hop = Pump::new(
+            move |_| hop::HopSession::new(Arc::clone(&node)),
+            self.node.bodies.budget().clone(),
+            hop::AT_LIMIT,
+        );
+        let mut doors = Doors::http(listener, self.workers.count(), |_| self.router()).beside(Arc::new(hop));
+        if let Some(listener) = memcached {
+            let port = listener.local_addr().map_or(0, |address| address.port());
+            doors = doors.stream(listener, Arc::new(Front::protocol(&self.node, port)));
+        }
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(expire(Arc::clone(&self.node)));
         let snapshot = backup::load(&self.node);
@@ -254,18 +287,23 @@ impl Auxiliary {
             }
         }
         tasks.spawn(backup::back_up(Arc::clone(&self.node), self.backup_interval));
-        self.server.run(listener, app, self.readiness, stop).await;
+        if self.node.reload.is_possible() {
+            let node = Arc::clone(&self.node);
+            tasks.spawn(reload::at_each_hangup(move || admin::Node::reload(&*node)));
+        }
+        self.server.run(doors, self.readiness, stop).await;
         tasks.shutdown().await;
         backup::last(&self.node);
     }
 }
 
-/// Takes expired entries out of memory without anybody reading them.
+/// Takes expired entries out of memory without anybody reading them, and all of them where a flush is due.
 async fn expire(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
+        node.memcached.flush_if_due(&node, node.clock.now_ms());
         while node.copies.expire(EXPIRY_BATCH) == EXPIRY_BATCH {
             tokio::task::yield_now().await;
         }
@@ -333,7 +371,16 @@ impl admin::Node for Node {
     }
 
     fn refresh_metrics(&self) {
+        self.memcached.flush_metrics(&self.metrics);
         self.metrics.refresh(|| self.copies.stats());
         self.metrics.refresh_settling(&self.progress);
+    }
+
+    fn reload(&self) -> Result<ConfigReloaded, Problem> {
+        self.reload.run(|settings| {
+            self.server_limits.set(&settings.server);
+            self.bodies.set_timeout(settings.server.body_timeout);
+            Ok(())
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use annulus_cluster::{Beat, Mechanisms, Node, Placement, Roster, Seat};
+use annulus_cluster::{Beat, Mechanisms, Node, Placement, Roster, Seat, Stake};
 use annulus_store::FLOOR_BUCKETS;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::{Notify, watch};
@@ -50,7 +50,7 @@ pub(crate) enum Turned {
 
 /// Held while a call about a key is carried out: no other roster is adopted meanwhile.
 pub(crate) struct Admitted<'a> {
-    _state: RwLockReadGuard<'a, State>,
+    state: RwLockReadGuard<'a, State>,
 }
 
 /// What came of a roster.
@@ -59,6 +59,13 @@ pub(crate) struct Adopted {
     pub(crate) floors: Option<Vec<u64>>,
     /// Whether this life was a member and is none any more.
     pub(crate) is_expelled: bool,
+}
+
+impl Admitted<'_> {
+    /// The number of the life that carries the call out.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.state.incarnation
+    }
 }
 
 impl Standing {
@@ -74,9 +81,9 @@ impl Standing {
         self.purged.store(true, Ordering::Release);
     }
 
-    /// Whether this node speaks for the key, as the base knows it.
-    pub(crate) fn is_authority(&self, hash: u64) -> bool {
-        self.me.is_some_and(|me| self.placement.authorities(hash).0.contains(me))
+    /// What this node has to do with the key of this hash; `None` where it is no member.
+    pub(crate) fn stake(&self, hash: u64) -> Option<Stake> {
+        self.me.map(|me| self.placement.stake(hash, me))
     }
 }
 
@@ -96,12 +103,13 @@ impl Members {
             if self.mechanisms.epochs {
                 check_epoch(standing, epoch)?;
             }
-            let is_ready = standing.me.is_some() && (standing.is_purged() || standing.is_authority(hash));
+            let is_mine = || standing.stake(hash).is_some_and(|stake| stake.is_authority);
+            let is_ready = standing.me.is_some() && (standing.is_purged() || is_mine());
             if !is_ready {
                 return Err(Turned::Loading);
             }
         }
-        Ok(Admitted { _state: state })
+        Ok(Admitted { state })
     }
 
     /// Lets a call of another auxiliary in: as [`Self::admit`], for many keys.
@@ -112,7 +120,7 @@ impl Members {
         if standing.me.is_none() || !standing.is_purged() {
             return Err(Turned::Loading);
         }
-        Ok(Admitted { _state: state })
+        Ok(Admitted { state })
     }
 
     /// What to say to the authority.

@@ -1,11 +1,12 @@
 //! The metrics of an auxiliary.
 
-use annulus_protocol::hop::{CopyState, MissReason};
+use annulus_protocol::hop::MissReason;
 use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters, gauge};
-use annulus_store::Stats;
+use annulus_store::{Lookup, Stats};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::copies;
 use crate::settle::Progress;
 
 pub(crate) struct Metrics {
@@ -24,10 +25,9 @@ pub(crate) struct Metrics {
     expired: IntCounter,
     refused: IntCounter,
     exported: Mutex<Stats>,
-    settle_left: IntGauge,
     under_replicated: IntGauge,
-    settle_sent: IntGauge,
-    settle_sent_bytes: IntGauge,
+    settle_sent: IntCounter,
+    settle_sent_bytes: IntCounter,
     settle_epoch: IntGauge,
 }
 
@@ -70,25 +70,20 @@ impl Metrics {
                 "Writes refused because a newer version was known or forgotten here.",
             )?,
             exported: Mutex::default(),
-            settle_left: gauge(
-                registry,
-                "annulus_settle_entries_left",
-                "Entries that this node has still to look at before it has settled, about.",
-            )?,
             under_replicated: gauge(
                 registry,
                 "annulus_under_replicated_keys",
                 "Entries of this node that may lack a copy elsewhere, as far as it has not looked at them yet.",
             )?,
-            settle_sent: gauge(
+            settle_sent: counter(
                 registry,
-                "annulus_settle_entries_sent",
-                "Entries that this node has sent to others since it started.",
+                "annulus_settle_entries_sent_total",
+                "Entries that this node has sent to others, so that they hold what they should.",
             )?,
-            settle_sent_bytes: gauge(
+            settle_sent_bytes: counter(
                 registry,
-                "annulus_settle_sent_bytes",
-                "Bytes of entries that this node has sent to others since it started.",
+                "annulus_settle_sent_bytes_total",
+                "Bytes of entries that this node has sent to others, so that they hold what they should.",
             )?,
             settle_epoch: gauge(
                 registry,
@@ -98,19 +93,26 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn count_lookup(&self, state: &CopyState) {
-        match state {
-            CopyState::Value(_) => self.hits.inc(),
-            CopyState::Miss { reason, .. } => self.misses[*reason as usize].inc(),
+    pub(crate) fn count_lookup(&self, found: &Lookup) {
+        match found {
+            Lookup::Hit(_) => self.hits.inc(),
+            Lookup::Miss(miss) => self.misses[copies::miss_reason(miss.reason) as usize].inc(),
         }
     }
 
+    /// Adds lookups that were counted elsewhere; misses in the order of their reasons.
+    pub(crate) fn add_lookups(&self, hits: u64, misses: [u64; MissReason::ALL.len()]) {
+        self.hits.inc_by(hits);
+        self.misses.iter().zip(misses).for_each(|(counter, more)| counter.inc_by(more));
+    }
+
     pub(crate) fn refresh_settling(&self, progress: &Progress) {
+        // Under the lock of the others: two scrapes at once must not count twice.
+        let _exported = self.exported.lock();
         let shown = progress.show();
-        self.settle_left.set(shown.left as i64);
         self.under_replicated.set(shown.left as i64);
-        self.settle_sent.set(shown.sent as i64);
-        self.settle_sent_bytes.set(shown.sent_bytes as i64);
+        self.settle_sent.inc_by(shown.sent - self.settle_sent.get());
+        self.settle_sent_bytes.inc_by(shown.sent_bytes - self.settle_sent_bytes.get());
         self.settle_epoch.set(shown.epoch as i64);
     }
 

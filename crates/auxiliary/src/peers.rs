@@ -41,7 +41,7 @@ pub(crate) enum PeerError {
 
 /// Calls other auxiliaries.
 pub(crate) trait Peers: Send + Sync + 'static {
-    /// Posts `body` to a node and gives back its answer. `epoch` is the caller's; a node that is behind is handed `roster`.
+    /// Posts `body` to a node and gives back its answer. `roster` is the caller's; a node that is behind is handed it first.
     fn post<'a>(
         &'a self,
         node: &'a Node,

@@ -1,27 +1,23 @@
-//! `/entries`: what masters ask of this node's copies.
+//! `/entries`: one copy as it is, for people who look into a node.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_protocol::hop::{CopyState, EPOCH_HEADER, INCARNATION_HEADER};
+use annulus_protocol::hop::{CopyState, INCARNATION_HEADER};
 use annulus_protocol::{Key, Problem};
 use annulus_service::ApiError;
 use annulus_service::body::Share;
 use annulus_service::metrics::{OperationMetrics, Outcome};
 use annulus_service::telemetry::{TRACEPARENT, TraceContext};
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 
 use crate::Node;
-use crate::copies::Incoming;
-use crate::members::{Members, Turned};
-use crate::settle::turned_away;
-use crate::wire::{self, WriteHeaders};
+use crate::wire;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INCARNATION: HeaderName = HeaderName::from_static(INCARNATION_HEADER);
@@ -29,17 +25,13 @@ const INCARNATION: HeaderName = HeaderName::from_static(INCARNATION_HEADER);
 const SHARE_PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn entries(node: Arc<Node>) -> Router {
-    Router::new()
-        .route("/entries/{key}", get(read).put(write).delete(write))
-        .route("/entries/{key}/promise", post(promise))
-        .with_state(node)
+    Router::new().route("/entries/{key}", get(read)).with_state(node)
 }
 
-/// The key of a path `/entries/{key}` or `/entries/{key}/promise`, which is still percent-encoded.
+/// The key of a path `/entries/{key}`, which is still percent-encoded.
 fn key_of(uri: &Uri) -> Result<Key, Problem> {
     let path = uri.path();
     let segment = path.strip_prefix("/entries/").unwrap_or(path);
-    let segment = segment.strip_suffix("/promise").unwrap_or(segment);
     Ok(Key::from_path_segment(segment)?)
 }
 
@@ -72,32 +64,12 @@ impl Node {
     }
 }
 
-impl Node {
-    /// Does something with a key in one step, if the caller goes by the same roster. Otherwise gives the answer that says so.
-    fn admitted<T>(&self, headers: &HeaderMap, key: &Key, work: impl FnOnce() -> T) -> Result<T, Turned> {
-        let Some(members) = &self.members else { return Ok(work()) };
-        let epoch = headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let _admitted = members.admit(epoch, annulus_ring::key_hash(key.as_bytes()))?;
-        Ok(work())
-    }
-
-    fn turn_away(&self, turned: Turned) -> (Outcome, Response) {
-        let epoch = self.members.as_ref().and_then(Members::roster).map_or(0, |roster| roster.epoch());
-        (Outcome::Rejected, turned_away(turned, epoch))
-    }
-}
-
 async fn read(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
-    node.serve(&node.metrics.get, headers.get(TRACEPARENT), read_copy(&node, &uri, &headers)).await
+    node.serve(&node.metrics.get, headers.get(TRACEPARENT), read_copy(&node, &uri)).await
 }
 
-async fn read_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
-    let key = key_of(uri)?;
-    let state = match node.admitted(headers, &key, || node.copies.get(&key)) {
-        Ok(state) => state,
-        Err(turned) => return Ok(node.turn_away(turned)),
-    };
-    node.metrics.count_lookup(&state);
+async fn read_copy(node: &Node, uri: &Uri) -> Result<(Outcome, Response), Problem> {
+    let state = node.copies.look_at(&key_of(uri)?);
     match &state {
         CopyState::Value(stored) => {
             let share = node.bodies.budget().acquire(stored.content.bytes.len(), SHARE_PATIENCE).await?;
@@ -105,56 +77,4 @@ async fn read_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outco
         }
         CopyState::Miss { .. } => Ok((Outcome::Miss, wire::state_response(state, Share::default()))),
     }
-}
-
-async fn write(State(node): State<Arc<Node>>, request: Request) -> Response {
-    let deletes = request.method() == http::Method::DELETE;
-    let trace = request.headers().get(TRACEPARENT).cloned();
-    let operation = if deletes { &node.metrics.delete } else { &node.metrics.put };
-    node.serve(operation, trace.as_ref(), write_copy(&node, request, deletes)).await
-}
-
-async fn write_copy(node: &Node, request: Request, deletes: bool) -> Result<(Outcome, Response), Problem> {
-    let (parts, body) = request.into_parts();
-    let key = key_of(&parts.uri)?;
-    let write = WriteHeaders::read(&parts.headers, node.clock.now_ms())?;
-    let (bytes, _share) = read_body(node, &parts.headers, body, deletes).await?;
-    let incoming = Incoming {
-        version: write.version,
-        value: (!deletes).then_some(&bytes),
-        content_type: write.content_type,
-        flags: write.flags,
-        origin: write.origin,
-        ttl_left_ms: write.ttl_left_ms,
-        condition: write.condition,
-    };
-    Ok(match node.admitted(&parts.headers, &key, || node.copies.put(&key, &incoming)) {
-        Ok(Ok(taken)) => (Outcome::Ok, wire::taken_response(taken)),
-        Ok(Err(refusal)) => (Outcome::Rejected, wire::refusal_response(refusal)),
-        Err(turned) => node.turn_away(turned),
-    })
-}
-
-async fn read_body(
-    node: &Node,
-    headers: &HeaderMap,
-    body: Body,
-    deletes: bool,
-) -> Result<(bytes::Bytes, Share), Problem> {
-    let limit = if deletes { 0 } else { node.max_value_bytes };
-    node.bodies.read(headers, body, limit).await
-}
-
-async fn promise(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap) -> Response {
-    let work = async { promise_copy(&node, &uri, &headers) };
-    node.serve(&node.metrics.promise, headers.get(TRACEPARENT), work).await
-}
-
-fn promise_copy(node: &Node, uri: &Uri, headers: &HeaderMap) -> Result<(Outcome, Response), Problem> {
-    let (key, version) = (key_of(uri)?, wire::version(headers, node.clock.now_ms())?);
-    Ok(match node.admitted(headers, &key, || node.copies.promise(&key, version)) {
-        Err(turned) => node.turn_away(turned),
-        Ok(Ok(state)) => (Outcome::Ok, wire::state_response(state, Share::default())),
-        Ok(Err(refusal)) => (Outcome::Rejected, wire::refusal_response(refusal)),
-    })
 }

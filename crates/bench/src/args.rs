@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use crate::BenchError;
 use crate::durations;
-use crate::parse::{self, Url, ValueSize};
+use crate::interface::Interface;
+use crate::parse::{self, MAX_VALUE_BYTES, Url, ValueSize};
 use crate::payload::STAMP_BYTES;
+use crate::protocol::Protocol;
 
 /// How keys are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,11 +21,38 @@ pub enum Distribution {
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent flag of the command line")]
 pub struct Args {
-    /// Masters to load; repeat or separate by commas. Connections are spread over them in turn, and one that breaks
-    /// moves on to the next.
-    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8000")]
+    /// Servers to load, as http://HOST:PORT or memcached://HOST:PORT; repeat or separate by commas. Connections are
+    /// spread over them in turn, and one that breaks moves on to the next.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8000",
+        default_value_if("protocol", clap::builder::ArgPredicate::Equals("memcached".into()), "memcached://127.0.0.1:11211")
+    )]
     pub url: Vec<Url>,
-    /// Connections, each with one request in flight [default: 32, or 1 with --trace, which keeps its order exact]
+    /// What to speak: any server that understands memcached's text protocol will do [default: what --url says]
+    #[arg(long, value_enum)]
+    pub protocol: Option<Protocol>,
+    /// Which HTTP interface to use
+    #[arg(long, value_enum, default_value_t = Interface::Raw)]
+    pub interface: Interface,
+    /// Requests in one write, their answers matched in order; memcached only. With --rate or at the end of a run there
+    /// may be fewer
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub pipeline: u32,
+    /// Distinct keys in one get, which counts as one request; memcached only
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        conflicts_with = "trace"
+    )]
+    pub multiget: u32,
+    /// Client flags of written values; memcached only
+    #[arg(long, default_value_t = 0)]
+    pub flags: u32,
+    /// Connections, each with one batch of --pipeline requests in flight [default: 32, or 1 with --trace, which keeps its
+    /// order exact]
     #[arg(long, short, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub connections: Option<u32>,
     /// How many distinct keys
@@ -72,7 +101,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "trace")]
     pub preload: bool,
     /// Replay a file of `KEY` or `KEY SIZE` lines (plain or gzip) as a cache user would: GET, and on a miss POST. With
-    /// more than one connection the order is approximate, and a key missed by two at once counts two misses
+    /// more than one connection, or a pipeline, the order is approximate, and a key missed by two at once counts two
+    /// misses
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Replay only the trace's first lines
@@ -126,6 +156,11 @@ impl Args {
         self.ttl.filter(|seconds| *seconds > 0)
     }
 
+    /// What is spoken: what was asked for, or else what the first URL says.
+    pub fn effective_protocol(&self) -> Protocol {
+        self.protocol.or_else(|| self.url.first().map(Url::protocol)).unwrap_or(Protocol::Http)
+    }
+
     pub(crate) fn url_list(&self) -> String {
         self.url.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
@@ -137,6 +172,7 @@ impl Args {
         if self.read_ratio + self.delete_ratio > 1.0 + 1e-9 {
             return wrong("--read-ratio and --delete-ratio are more than 1 together".to_owned());
         }
+        self.check_protocol()?;
         if self.key_prefix.len() > 250 - 12 {
             return wrong(
                 "--key-prefix is over 238 bytes: 12 digits follow it and a key has at most 250".to_owned(),
@@ -162,6 +198,44 @@ impl Args {
         }
         Ok(())
     }
+
+    fn check_protocol(&self) -> Result<(), BenchError> {
+        let wrong = |text: String| Err(BenchError::Arguments(text));
+        let protocol = self.effective_protocol();
+        if let Some(url) = self.url.iter().find(|url| url.protocol() != protocol) {
+            let scheme = protocol.scheme();
+            let expected = format!("with --protocol {scheme} a URL reads {scheme}://HOST:PORT");
+            return wrong(format!("--url {url}: {expected}"));
+        }
+        if protocol == Protocol::Http {
+            let asked =
+                [("pipeline", self.pipeline > 1), ("multiget", self.multiget > 1), ("flags", self.flags > 0)];
+            return match asked.iter().find(|(_, asked)| *asked) {
+                Some((name, _)) => wrong(format!("--{name} needs --protocol memcached")),
+                None => Ok(()),
+            };
+        }
+        if self.interface != Interface::Raw {
+            return wrong("--interface is of HTTP, and memcached has but one".to_owned());
+        }
+        if !is_memcached_key(&self.key_prefix) {
+            return wrong(
+                "--key-prefix has white space or control characters, which no memcached key may".to_owned(),
+            );
+        }
+        if self.multiget > self.keys {
+            return wrong("--multiget is more than --keys: the keys of a get are distinct".to_owned());
+        }
+        if self.pipeline as usize * self.value_size.max_bytes() > MAX_VALUE_BYTES {
+            return wrong("--pipeline times --value-size is over 64Mi".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Whether memcached's text protocol can carry such a name.
+pub(crate) fn is_memcached_key(name: &str) -> bool {
+    name.bytes().all(|byte| byte > b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]
@@ -192,6 +266,37 @@ mod tests {
     }
 
     #[test]
+    fn the_protocol_is_what_the_urls_say_or_was_asked_for() {
+        let protocol = |flags: &[&str]| {
+            let args = args(flags).unwrap();
+            args.check()
+                .map(|()| (args.effective_protocol(), args.url_list()))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(protocol(&[]), Ok((Protocol::Http, "http://127.0.0.1:8000".to_owned())));
+        let memcached = Ok((Protocol::Memcached, "memcached://127.0.0.1:11211".to_owned()));
+        assert_eq!(
+            protocol(&["--protocol", "memcached", "--pipeline", "16", "--multiget", "100"]),
+            memcached
+        );
+        assert_eq!(protocol(&["--url", "memcached://127.0.0.1:11211", "--flags", "7"]), memcached);
+        for (flags, said) in [
+            (&["--url", "http://a:1,memcached://b:2"][..], "--url memcached://b:2: with --protocol http"),
+            (&["--url", "http://a:1", "--protocol", "memcached"], "a URL reads memcached://HOST:PORT"),
+            (&["--pipeline", "2"], "--pipeline needs --protocol memcached"),
+            (&["--multiget", "2"], "--multiget needs"),
+            (&["--flags", "2"], "--flags needs"),
+            (&["--protocol", "memcached", "--interface", "json"], "--interface is of HTTP"),
+            (&["--protocol", "memcached", "--key-prefix", "a b"], "white space"),
+            (&["--protocol", "memcached", "--multiget", "9", "--keys", "8"], "more than --keys"),
+            (&["--protocol", "memcached", "--pipeline", "65", "--value-size", "1Mi"], "over 64Mi"),
+        ] {
+            let error = protocol(flags).unwrap_err();
+            assert!(error.contains(said), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_named_before_the_run() {
         for flags in [
             &["--read-ratio", "0.9", "--delete-ratio", "0.2"][..],
@@ -217,6 +322,7 @@ mod tests {
             ["--delete-ratio", "0"],
             ["--warm-up", "1s"],
             ["--seed", "2"],
+            ["--multiget", "2"],
         ];
         for flags in ignored {
             assert!(

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use clap::ValueEnum as _;
 use hdrhistogram::Histogram;
 
 use crate::args::{Args, Distribution};
-use crate::protocol::{ErrorKind, Operation};
+use crate::protocol::{ErrorKind, Operation, Protocol};
 use crate::report::{
     Configuration, DistributionPoint, ErrorCount, Latency, Lateness, OperationLatency, Report, Second,
     Totals, TraceTotals, Verification,
@@ -162,11 +163,17 @@ fn distribution(histogram: &Histogram<u64>) -> Vec<DistributionPoint> {
 }
 
 fn configuration(args: &Args) -> Configuration {
-    let synthetic = args.trace.is_none();
+    let (synthetic, protocol) = (args.trace.is_none(), args.effective_protocol());
     Configuration {
-        protocol: "http".to_owned(),
+        protocol: protocol.scheme().to_owned(),
+        interface: (protocol == Protocol::Http)
+            .then(|| args.interface.to_possible_value().map(|value| value.get_name().to_owned()))
+            .flatten(),
         urls: args.url.iter().map(ToString::to_string).collect(),
         connections: args.effective_connections(),
+        pipeline: args.pipeline,
+        multiget: synthetic.then_some(args.multiget),
+        flags: (protocol == Protocol::Memcached).then_some(args.flags),
         loop_kind: if args.rate.is_some() { "open" } else { "closed" }.to_owned(),
         rate_per_s: args.rate,
         trace: args.trace.as_ref().map(|path| path.display().to_string()),

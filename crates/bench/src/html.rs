@@ -45,10 +45,8 @@ pub(crate) fn page(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>annulus bench: {rate}/s</title>\n<style>{STYLE}</style>\n</head>\n<body><main>\n\
-         <h1>annulus bench</h1>\n<p class=\"sub\">{load}, {} loop, {} to {} · version {} · {}</p>\n",
-        configuration.loop_kind,
-        table::counted(configuration.connections.into(), "connection"),
-        escape(&configuration.urls.join(", ")),
+         <h1>annulus bench</h1>\n<p class=\"sub\">{load}, {} · version {} · {}</p>\n",
+        escape(&report.load()),
         escape(&report.annulus_version),
         date(report.started_at_unix_ms),
         rate = table::count(report.totals.rate_per_s.round() as u64),

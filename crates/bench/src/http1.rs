@@ -6,25 +6,25 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio::time::timeout_at;
 
-use crate::clock::Instant;
+use crate::alarm::Alarm;
+use crate::batch::{Batch, Found};
+use crate::clock::{self, Instant};
+use crate::interface::{Interface, Said};
 use crate::parse::Url;
-use crate::protocol::{Call, Connection, Effect, ErrorKind, Failure, Options, Reply};
+use crate::protocol::{Call, Connection, Effect, ErrorKind, Failure, Operation, Options};
 
-/// All but the characters that no server may tell apart from their escapes (RFC 3986, section 2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// As much of an error's body as is kept to find its `code` and `detail`.
 const KEPT_ERROR_BYTES: usize = 4096;
 
@@ -39,12 +39,13 @@ pub(crate) struct Http1 {
 struct Link {
     /// `None` once it has ended: only its drop tells the sender, which would wait for it for ever.
     driver: Option<Pin<Box<Driver>>>,
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
 }
 
 struct Exchange {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
+    interface: Interface,
     ttl_s: Option<u64>,
     keep_bodies: bool,
     buffer: BytesMut,
@@ -69,17 +70,40 @@ impl Connection for Http1 {
         let exchange = Exchange {
             sender,
             host,
+            interface: options.interface,
             ttl_s: options.ttl_s,
             keep_bodies: options.keep_bodies,
             buffer: BytesMut::new(),
             body: Vec::new(),
             body_bytes: 0,
         };
-        let link = Link { driver: Some(Box::pin(driver)), alarm: Box::pin(sleep_until(deadline)) };
+        let link = Link { driver: Some(Box::pin(driver)), alarm: Alarm::new(deadline) };
         Ok(Self { link, exchange })
     }
 
-    async fn call(&mut self, call: &Call<'_>, deadline: Instant) -> Result<Reply, Failure> {
+    async fn exchange(&mut self, batch: &mut Batch, deadline: Instant) -> Result<(), Failure> {
+        for request in 0..batch.len() {
+            let answer = self.call(&batch.call(request), deadline).await;
+            let outcome = match answer {
+                Ok(said) => {
+                    if said == Said::Hit {
+                        batch.found_only(request, self.exchange.found());
+                    }
+                    Ok(())
+                }
+                Err(failure) if matches!(failure.kind, ErrorKind::Status(_)) => Err(failure),
+                Err(failure) => return Err(failure),
+            };
+            batch.answered(request, outcome, clock::now());
+        }
+        Ok(())
+    }
+}
+
+impl Http1 {
+    /// Makes one request and reads its answer to the end. After a failure other than [`ErrorKind::Status`] the
+    /// connection must be dropped.
+    async fn call(&mut self, call: &Call<'_>, deadline: Instant) -> Result<Said, Failure> {
         // A connection closed while idle must show now, before a request is given to it.
         let link = &mut self.link;
         let open = poll_fn(|context| {
@@ -99,19 +123,11 @@ impl Connection for Http1 {
                 }
                 link.drive(context);
             }
-            link.poll_alarm(context, deadline).map(|()| None)
+            link.alarm.poll(context, deadline).map(|()| None)
         });
         answered.await.unwrap_or_else(|| {
             Err(Failure { kind: ErrorKind::Timeout, detail: String::new(), effect: Effect::Unknown })
         })
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.exchange.body
-    }
-
-    fn body_bytes(&self) -> u64 {
-        self.exchange.body_bytes
     }
 }
 
@@ -122,22 +138,10 @@ impl Link {
             self.driver = None;
         }
     }
-
-    /// Ready from `deadline` on. The timer is set anew only when it rings too early, once a time-out's length instead
-    /// of once a request.
-    fn poll_alarm(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        while self.alarm.as_mut().poll(context).is_ready() {
-            if self.alarm.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            self.alarm.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
 }
 
 impl Exchange {
-    async fn run(&mut self, call: &Call<'_>) -> Result<Reply, Failure> {
+    async fn run(&mut self, call: &Call<'_>) -> Result<Said, Failure> {
         let failed =
             |kind, effect| move |error: hyper::Error| Failure { kind, detail: error.to_string(), effect };
         self.sender.ready().await.map_err(failed(ErrorKind::Closed, Effect::Unsent))?;
@@ -148,26 +152,48 @@ impl Exchange {
         })?;
         let status = answer.status();
         let is_problem = is_problem(answer.headers());
-        let read = match (call, status) {
-            (Call::Get { .. }, StatusCode::OK) if self.keep_bodies => usize::MAX,
-            (_, StatusCode::OK) => 0,
+        let operation = call.operation();
+        let read = match status {
+            StatusCode::OK => self.interface.kept_bytes(operation, self.keep_bodies),
             _ => KEPT_ERROR_BYTES,
         };
         self.read_body(answer.into_body(), read).await.map_err(failed(ErrorKind::Body, Effect::Unknown))?;
+        if status == StatusCode::OK {
+            return self.success(operation);
+        }
         let problem: Problem<'_> = serde_json::from_slice(&self.body).unwrap_or_default();
         // Whatever else is at the address answers 404 too, and would pass for an empty cache.
         let missed = status == StatusCode::NOT_FOUND && is_problem && problem.code == "not_found";
-        match (call, status) {
-            (Call::Get { .. }, StatusCode::OK) => Ok(Reply::Hit),
-            (Call::Get { .. }, _) if missed => Ok(Reply::Miss),
-            (Call::Delete { .. }, _) if missed => Ok(Reply::Done),
-            (Call::Delete { .. }, StatusCode::OK | StatusCode::NO_CONTENT)
-            | (
-                Call::Put { .. } | Call::Post { .. },
-                StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT,
-            ) => Ok(Reply::Done),
+        match (operation, status) {
+            (Operation::Get, _) if missed => Ok(Said::Miss),
+            (Operation::Delete, _) if missed => Ok(Said::Done),
+            (Operation::Delete, StatusCode::NO_CONTENT)
+            | (Operation::Set, StatusCode::CREATED | StatusCode::NO_CONTENT) => Ok(Said::Done),
             _ => Err(refusal(status, &problem)),
         }
+    }
+
+    /// What an answer of 200 says.
+    fn success(&mut self, operation: Operation) -> Result<Said, Failure> {
+        let mut said = self.interface.read(operation, &self.body);
+        if said == Said::Hit && self.keep_bodies {
+            match self.interface.value(&self.body) {
+                Some(Cow::Borrowed(_)) => {}
+                Some(Cow::Owned(value)) => self.body = value,
+                None => said = Said::Failed,
+            }
+        }
+        if said == Said::Failed {
+            let body = &self.body[..self.body.len().min(KEPT_ERROR_BYTES)];
+            let detail = format!("it says {}", String::from_utf8_lossy(body));
+            return Err(Failure { kind: ErrorKind::Status(200), detail, effect: Effect::Unknown });
+        }
+        Ok(said)
+    }
+
+    /// The value that came last.
+    fn found(&self) -> Found<'_> {
+        Found { body: &self.body, bytes: self.body_bytes, flags: None }
     }
 
     async fn read_body(&mut self, mut body: Incoming, keep: usize) -> Result<(), hyper::Error> {
@@ -184,20 +210,16 @@ impl Exchange {
     }
 
     fn request(&mut self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, Failure> {
-        let (method, content_type, body) = match call {
-            Call::Get { .. } => (Method::GET, None, Bytes::new()),
-            Call::Delete { .. } => (Method::DELETE, None, Bytes::new()),
-            Call::Put { value, .. } => (Method::PUT, Some("application/octet-stream"), value.clone()),
-            Call::Post { key, value } => (Method::POST, Some("application/json"), self.document(key, value)),
-        };
-        let uri = self.uri(call);
-        let request = PathAndQuery::from_maybe_shared(uri).map_err(http::Error::from).and_then(|path| {
-            let request = Request::builder().method(method).uri(Uri::from(path)).header(HOST, &self.host);
-            let request = match content_type {
+        let parts = self.interface.request(call, self.ttl_s, &mut self.buffer);
+        let path = PathAndQuery::from_maybe_shared(parts.path).map_err(http::Error::from);
+        let request = path.and_then(|path| {
+            let request =
+                Request::builder().method(parts.method).uri(Uri::from(path)).header(HOST, &self.host);
+            let request = match parts.content_type {
                 Some(name) => request.header(CONTENT_TYPE, HeaderValue::from_static(name)),
                 None => request,
             };
-            request.body(Full::new(body))
+            request.body(Full::new(parts.body))
         });
         // Keys are escaped, so this is an answer for a key that is too long for a URL.
         request.map_err(|error| Failure {
@@ -205,38 +227,6 @@ impl Exchange {
             detail: error.to_string(),
             effect: Effect::Unsent,
         })
-    }
-
-    fn uri(&mut self, call: &Call<'_>) -> Bytes {
-        let (key, query) = match call {
-            Call::Post { .. } => return Bytes::from_static(b"/data"),
-            Call::Get { key } => (key, "?raw"),
-            Call::Put { key, .. } | Call::Delete { key } => (key, ""),
-        };
-        self.buffer.put_slice(b"/data/");
-        for piece in utf8_percent_encode(key, ESCAPED) {
-            self.buffer.put_slice(piece.as_bytes());
-        }
-        self.buffer.put_slice(query.as_bytes());
-        if let (Call::Put { .. }, Some(ttl_s)) = (call, self.ttl_s) {
-            self.buffer.put_slice(format!("?ttl={ttl_s}").as_bytes());
-        }
-        // Once hyper has let go of it, the buffer takes its memory back for the next request.
-        self.buffer.split().freeze()
-    }
-
-    fn document(&self, key: &str, value: &Bytes) -> Bytes {
-        let mut document = BytesMut::with_capacity(key.len() + value.len() + 64);
-        document.put_slice(b"{\"key\":");
-        document.put_slice(serde_json::Value::from(key).to_string().as_bytes());
-        document.put_slice(b",\"value\":\"");
-        document.put_slice(value);
-        document.put_slice(b"\"");
-        if let Some(ttl_s) = self.ttl_s {
-            document.put_slice(format!(",\"ttl\":{ttl_s}").as_bytes());
-        }
-        document.put_slice(b"}");
-        document.freeze()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Which key comes next, and what it is called.
 
-use std::fmt::Write;
-
 use rand::Rng;
 use rand_distr::{Distribution as _, Zipf};
 
 use crate::args::{Args, Distribution};
 use crate::trace::Recording;
+
+/// Draws for one further key of a get.
+const TRIES: u32 = 16;
 
 /// All keys of a run, by index.
 #[derive(Debug)]
@@ -31,7 +32,13 @@ impl KeySpace {
         match self {
             Self::Numbered { prefix, .. } => {
                 name.push_str(prefix);
-                write!(name, "{index:012}").expect("writing to a string succeeds");
+                let mut digits = [b'0'; 12];
+                let mut rest = index;
+                for digit in digits.iter_mut().rev() {
+                    *digit += (rest % 10) as u8;
+                    rest /= 10;
+                }
+                name.extend(digits.map(char::from));
             }
             Self::Recorded(recording) => name.push_str(&recording.keys[index as usize]),
         }
@@ -61,6 +68,20 @@ impl KeyPicker {
             // The distribution counts ranks from 1, in floating point.
             Self::Zipf { zipf, count } => (zipf.sample(rng) as u32).clamp(1, *count) - 1,
         }
+    }
+
+    /// A key that is none of `taken`, of which there must be fewer than keys. After some tries it is the next free one,
+    /// so that a few popular keys do not take all the time.
+    pub(crate) fn pick_another(&self, rng: &mut impl Rng, taken: &[u32]) -> u32 {
+        let (Self::Uniform(count) | Self::Zipf { count, .. }) = self;
+        let mut key = self.pick(rng);
+        for tries in 1.. {
+            if !taken.contains(&key) {
+                break;
+            }
+            key = if tries < TRIES { self.pick(rng) } else { (key + 1) % count };
+        }
+        key
     }
 }
 
@@ -103,5 +124,7 @@ mod tests {
         let mut name = "old".to_owned();
         keys.name_into(3, &mut name);
         assert_eq!(name, "key-000000000003");
+        keys.name_into(u32::MAX, &mut name);
+        assert_eq!(name, "key-004294967295");
     }
 }

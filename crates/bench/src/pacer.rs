@@ -47,6 +47,19 @@ impl Pacer {
         (index < self.end.load(Ordering::Acquire)).then(|| self.start + self.schedule.intended(index))
     }
 
+    /// Takes a request that is due already.
+    pub(crate) fn try_take(&self) -> Option<Instant> {
+        self.released.try_acquire().ok()?.forget();
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        let intended =
+            (index < self.end.load(Ordering::Acquire)).then(|| self.start + self.schedule.intended(index));
+        if intended.is_none() {
+            // It was released for somebody to notice the end.
+            self.released.add_permits(1);
+        }
+        intended
+    }
+
     /// A request was taken, but will not be sent.
     pub(crate) fn abandon(&self) {
         self.abandoned.fetch_add(1, Ordering::Relaxed);
@@ -103,9 +116,12 @@ mod tests {
         });
         let mut taken = 0;
         while let Some(intended) = pacer.take().await {
-            assert!(clock::now() >= intended, "request {taken} came early");
-            assert_eq!(intended, start + Duration::from_millis(taken));
-            taken += 1;
+            let more = std::iter::from_fn(|| pacer.try_take());
+            for intended in std::iter::once(intended).chain(more) {
+                assert!(clock::now() >= intended, "request {taken} came early");
+                assert_eq!(intended, start + Duration::from_millis(taken));
+                taken += 1;
+            }
         }
         assert_eq!((taken, pacer.unsent(Duration::ZERO)), (50, 0));
         assert_ne!(run.await.unwrap().len(), 0);

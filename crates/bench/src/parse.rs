@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use crate::protocol::Protocol;
+
 /// The largest value the generator makes, in bytes; its pool of bytes is this long at most.
 pub(crate) const MAX_VALUE_BYTES: usize = 64 << 20;
 
@@ -71,9 +73,13 @@ impl fmt::Display for ValueSize {
     }
 }
 
-/// Where a master listens: `http://HOST:PORT`, without a path.
+/// memcached's usual port, and the first master's of `annulus dev`.
+const MEMCACHED_PORT: u16 = 11211;
+
+/// Where a server listens: `http://HOST:PORT` or `memcached://HOST:PORT`, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    protocol: Protocol,
     authority: String,
     port: u16,
 }
@@ -88,6 +94,11 @@ impl Url {
         }
     }
 
+    /// What is spoken there.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// What the `Host` header says.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
@@ -98,29 +109,31 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected http://HOST:PORT";
+        let expected = "expected http://HOST:PORT or memcached://HOST:PORT";
         let uri: http::Uri = text.trim().parse().map_err(|_| expected.to_owned())?;
-        match uri.scheme_str() {
-            Some("http") => {}
+        let (protocol, default_port) = match uri.scheme_str() {
+            Some("http") => (Protocol::Http, 80),
+            Some("memcached") => (Protocol::Memcached, MEMCACHED_PORT),
             Some("https") => {
                 return Err("TLS is not spoken here: name the master's own http:// address".to_owned());
             }
             _ => return Err(expected.to_owned()),
-        }
-        if uri.path() != "/" || uri.query().is_some() {
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(format!("{expected}, without a path"));
         }
         let authority = uri.authority().ok_or(expected)?;
         if authority.as_str().contains('@') {
             return Err(format!("{expected}, without a user"));
         }
-        Ok(Self { authority: authority.as_str().to_owned(), port: authority.port_u16().unwrap_or(80) })
+        let port = authority.port_u16().unwrap_or(default_port);
+        Ok(Self { protocol, authority: authority.as_str().to_owned(), port })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        write!(f, "{}://{}", self.protocol.scheme(), self.authority)
     }
 }
 
@@ -144,6 +157,9 @@ mod tests {
         assert_eq!(url("http://127.0.0.1:8000").unwrap().dial(), "127.0.0.1:8000");
         assert_eq!(url("http://cache/").unwrap().dial(), "cache:80");
         assert_eq!(url("http://[::1]:8000").unwrap().dial(), "[::1]:8000");
+        let memcached = url("memcached://cache").unwrap();
+        assert_eq!((memcached.dial(), memcached.protocol()), ("cache:11211".to_owned(), Protocol::Memcached));
+        assert_eq!(memcached.to_string(), "memcached://cache");
         for wrong in
             ["https://a:1", "a:1", "127.0.0.1", "http://a/x", "http://u@a:1", "http://", "http://a?b"]
         {

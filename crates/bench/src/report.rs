@@ -38,12 +38,20 @@ pub struct Report {
 /// The flags of the run, with their defaults filled in.
 #[derive(Clone, Debug, Serialize)]
 pub struct Configuration {
-    /// `http`.
+    /// `http` or `memcached`.
     pub protocol: String,
-    /// The masters.
+    /// `raw`, `json` or `webdis`, over HTTP.
+    pub interface: Option<String>,
+    /// The servers.
     pub urls: Vec<String>,
-    /// Connections, each with one request in flight.
+    /// Connections, each with one batch in flight.
     pub connections: u32,
+    /// Requests in a batch.
+    pub pipeline: u32,
+    /// Keys in a get of a synthetic load.
+    pub multiget: Option<u32>,
+    /// Client flags of written values, over memcached's protocol.
+    pub flags: Option<u32>,
     /// `closed`, or `open` with `--rate`.
     pub loop_kind: String,
     /// The open loop's rate.
@@ -81,19 +89,19 @@ pub struct Configuration {
 /// Sums over the measured time.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Totals {
-    /// Requests made, failed ones included.
+    /// Requests made, failed ones included. A get of many keys is one.
     pub requests: u64,
     /// Requests a second.
     pub rate_per_s: f64,
     /// Failed requests.
     pub errors: u64,
-    /// Reads that found a value.
+    /// Keys read that had a value.
     pub hits: u64,
-    /// Reads that found none.
+    /// Keys read that had none.
     pub misses: u64,
     /// Hits a hit or miss; absent where there was neither.
     pub hit_ratio: Option<f64>,
-    /// Bytes of values read.
+    /// Bytes of values read, with their JSON where the interface has it.
     pub read_bytes: u64,
     /// Bytes of values written.
     pub written_bytes: u64,
@@ -123,9 +131,9 @@ pub struct TraceTotals {
 /// What `--verify` found. Corrupt and stale values are also errors; lost ones are not, for a cache may evict.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
-    /// Values that were damaged or another key's.
+    /// Reads with a value that was damaged, another key's or came with other flags.
     pub corrupt: u64,
-    /// Values older than one known to be in effect when the read began.
+    /// Reads with a value older than one known to be in effect when the read began.
     pub stale: u64,
     /// Misses of keys whose write was acknowledged, that were not deleted since and do not expire.
     pub misses_of_written_keys: u64,
@@ -134,7 +142,8 @@ pub struct Verification {
 /// How often one kind of failure was seen.
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorCount {
-    /// `status 503`, `connect`, `timeout`, `closed`, `body`, `corrupt`, `stale` or `not sent`.
+    /// `status 503`, `connect`, `timeout`, `closed`, `body`, `corrupt`, `stale` or `not sent`; over memcached's protocol also
+    /// `ERROR`, `CLIENT_ERROR`, `SERVER_ERROR`, `NOT_STORED` or `malformed`.
     pub kind: String,
     /// How often.
     pub count: u64,
@@ -203,9 +212,9 @@ pub struct Second {
     pub rate_per_s: f64,
     /// Requests that failed.
     pub errors: u64,
-    /// Reads that found a value.
+    /// Keys read that had a value.
     pub hits: u64,
-    /// Reads that found none.
+    /// Keys read that had none.
     pub misses: u64,
     /// Hits a hit or miss; absent where there was neither.
     pub hit_ratio: Option<f64>,
@@ -221,6 +230,23 @@ impl Report {
     /// Failed requests: 0 means that every request was answered, and under `--verify` answered right.
     pub fn errors(&self) -> u64 {
         self.totals.errors
+    }
+
+    /// What was run, in one line: protocol, connections, what is in flight on them, and where to.
+    pub fn load(&self) -> String {
+        let of = &self.configuration;
+        let mut load = vec![table::counted(of.connections.into(), "connection")];
+        if of.pipeline > 1 {
+            load.push(format!("{} requests a write", of.pipeline));
+        }
+        if let Some(keys) = of.multiget.filter(|keys| *keys > 1) {
+            load.push(format!("{keys} keys a get"));
+        }
+        let protocol = match of.interface.as_deref() {
+            Some(interface) if interface != "raw" => format!("{} ({interface})", of.protocol),
+            _ => of.protocol.clone(),
+        };
+        format!("{protocol}, {} loop, {} to {}", of.loop_kind, load.join(", "), of.urls.join(", "))
     }
 
     /// The report for people.

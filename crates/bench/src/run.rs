@@ -11,23 +11,26 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::args::Args;
+use crate::args::{Args, is_memcached_key};
 use crate::assemble::{self, Outcome};
 use crate::clock::{self, Instant};
 use crate::http1::Http1;
 use crate::keys::KeySpace;
+use crate::memcached::Memcached;
 use crate::pacer::Pacer;
+use crate::parse::MAX_VALUE_BYTES;
 use crate::payload::Pool;
 use crate::preload::preload;
 use crate::progress::{self, Goal};
-use crate::protocol::{Connection, Options};
+use crate::protocol::{Connection, Options, Protocol};
 use crate::schedule::Schedule;
 use crate::series::Series;
+use crate::shared::Shared;
 use crate::source::{Source, Synthetic};
 use crate::tally::Tally;
 use crate::trace::Recording;
 use crate::verify::Ledger;
-use crate::worker::{Phase, Shared, Worker};
+use crate::worker::{Phase, Worker};
 use crate::{BenchError, Report};
 
 /// How long workers may take to notice that the run was stopped; requests still under way are then dropped uncounted.
@@ -42,9 +45,20 @@ const GRACE: Duration = Duration::from_millis(300);
 /// be preloaded. Once the load runs nothing is an error of the run: failed requests are counted.
 pub async fn run(args: &Args, shutdown: impl Future<Output = ()>) -> Result<Report, BenchError> {
     args.check()?;
+    match args.effective_protocol() {
+        Protocol::Http => run_over::<Http1>(args, shutdown).await,
+        Protocol::Memcached => run_over::<Memcached>(args, shutdown).await,
+    }
+}
+
+async fn run_over<C: Connection>(
+    args: &Args,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Report, BenchError> {
     let mut shutdown = pin!(shutdown);
     let shared = Arc::new(shared(args).await?);
-    let crew = Crew::<Http1>::new(args, &shared);
+    let _stop = StopWhenDropped(shared.clone());
+    let crew = Crew::<C>::new(args, &shared);
     let bar = progress::bar(args.quiet);
     let workers = tokio::select! {
         () = &mut shutdown => None,
@@ -91,6 +105,15 @@ pub async fn run(args: &Args, shutdown: impl Future<Output = ()>) -> Result<Repo
     Ok(assemble::report(args, &tallies, outcome))
 }
 
+/// Stops what goes on in threads of its own, where whoever makes the run lets go of it before its end.
+struct StopWhenDropped(Arc<Shared>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 async fn shared(args: &Args) -> Result<Shared, BenchError> {
     let keys = match args.trace.clone() {
         Some(path) => {
@@ -101,19 +124,44 @@ async fn shared(args: &Args) -> Result<Shared, BenchError> {
         None => KeySpace::Numbered { prefix: args.key_prefix.clone(), count: args.keys },
     };
     let max_bytes = match &keys {
-        KeySpace::Recorded(recording) => recording.max_size,
+        KeySpace::Recorded(recording) => {
+            check_names(args, recording)?;
+            recording.max_size
+        }
         KeySpace::Numbered { .. } => args.value_size.max_bytes(),
     };
     Ok(Shared {
         urls: args.url.clone(),
-        options: Options { ttl_s: args.effective_ttl_s(), keep_bodies: args.verify },
+        options: Options {
+            ttl_s: args.effective_ttl_s(),
+            flags: args.flags,
+            interface: args.interface,
+            keep_bodies: args.verify,
+        },
         timeout: args.timeout,
+        pipeline: args.pipeline as usize,
         pool: Pool::new(max_bytes),
         ledger: args.verify.then(|| Ledger::new(keys.len(), args.effective_ttl_s().is_some())),
         keys,
         run: RandomState::new().hash_one(args.seed) as u32,
         stop: AtomicBool::new(false),
     })
+}
+
+/// Sees that the protocol has room for what a trace holds.
+fn check_names(args: &Args, recording: &Recording) -> Result<(), BenchError> {
+    if args.effective_protocol() != Protocol::Memcached {
+        return Ok(());
+    }
+    if let Some(name) = recording.keys.iter().find(|name| !is_memcached_key(name)) {
+        let reason = "has control characters, which no memcached key may";
+        return Err(BenchError::Arguments(format!("the trace's key {name:?} {reason}")));
+    }
+    if args.pipeline as usize * recording.max_size > MAX_VALUE_BYTES {
+        let reason = "--pipeline times the trace's largest value is over 64Mi";
+        return Err(BenchError::Arguments(reason.to_owned()));
+    }
+    Ok(())
 }
 
 struct Crew<C> {

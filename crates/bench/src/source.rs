@@ -15,7 +15,6 @@ use crate::protocol::Operation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) operation: Operation,
-    pub(crate) key: u32,
     pub(crate) size: usize,
     pub(crate) fill: bool,
 }
@@ -28,12 +27,15 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn next(&mut self, keys: &KeySpace) -> Option<Job> {
+    /// What to do next; `drawn` becomes its keys, more than one only in a get.
+    pub(crate) fn next(&mut self, keys: &KeySpace, drawn: &mut Vec<u32>) -> Option<Job> {
+        drawn.clear();
         match (self, keys) {
-            (Self::Synthetic(synthetic), _) => Some(synthetic.next()),
+            (Self::Synthetic(synthetic), _) => Some(synthetic.next(drawn)),
             (Self::Replay(cursor), KeySpace::Recorded(recording)) => {
                 let (key, size) = *recording.requests.get(cursor.fetch_add(1, Ordering::Relaxed))?;
-                Some(Job { operation: Operation::Get, key, size: size as usize, fill: true })
+                drawn.push(key);
+                Some(Job { operation: Operation::Get, size: size as usize, fill: true })
             }
             (Self::Replay(_), KeySpace::Numbered { .. }) => None,
         }
@@ -46,6 +48,8 @@ pub(crate) struct Synthetic {
     rng: SmallRng,
     keys: KeyPicker,
     sizes: ValueSize,
+    /// Keys in a get.
+    multiget: usize,
     read_ratio: f64,
     delete_ratio: f64,
 }
@@ -59,13 +63,14 @@ impl Synthetic {
             ),
             keys: KeyPicker::new(args),
             sizes: args.value_size.clone(),
+            multiget: args.multiget as usize,
             read_ratio: args.read_ratio,
             delete_ratio: args.delete_ratio,
         }
     }
 
-    fn next(&mut self) -> Job {
-        let key = self.keys.pick(&mut self.rng);
+    fn next(&mut self, drawn: &mut Vec<u32>) -> Job {
+        drawn.push(self.keys.pick(&mut self.rng));
         let die: f64 = self.rng.random();
         let operation = if die < self.read_ratio {
             Operation::Get
@@ -74,7 +79,11 @@ impl Synthetic {
         } else {
             Operation::Set
         };
-        Job { operation, key, size: self.size(), fill: false }
+        let size = self.size();
+        while operation == Operation::Get && drawn.len() < self.multiget {
+            drawn.push(self.keys.pick_another(&mut self.rng, drawn));
+        }
+        Job { operation, size, fill: false }
     }
 
     pub(crate) fn size(&mut self) -> usize {
@@ -95,21 +104,33 @@ mod tests {
         args: Args,
     }
 
-    fn jobs(flags: &[&str], worker: u32) -> Vec<Job> {
+    fn jobs(flags: &[&str], worker: u32) -> Vec<(Job, Vec<u32>)> {
         let args = Command::parse_from([&["bench"], flags].concat()).args;
         let keys = KeySpace::Numbered { prefix: String::new(), count: args.keys };
         let mut source = Source::Synthetic(Synthetic::new(&args, worker));
-        (0..10_000).filter_map(|_| source.next(&keys)).collect()
+        let mut drawn = Vec::new();
+        (0..10_000).filter_map(|_| Some((source.next(&keys, &mut drawn)?, drawn.clone()))).collect()
     }
 
     #[test]
     fn operations_come_in_their_shares() {
         let jobs = jobs(&["--read-ratio", "0.7", "--delete-ratio", "0.1", "--value-size", "5-9"], 0);
-        let share = |operation| jobs.iter().filter(|job| job.operation == operation).count() / 100;
+        let share = |operation| jobs.iter().filter(|(job, _)| job.operation == operation).count() / 100;
         assert!(share(Operation::Get).abs_diff(70) < 3, "{}", share(Operation::Get));
         assert!(share(Operation::Delete).abs_diff(10) < 2);
         assert!(share(Operation::Set).abs_diff(20) < 3);
-        assert!((5..=9).all(|size| jobs.iter().any(|job| job.size == size)));
+        assert!((5..=9).all(|size| jobs.iter().any(|(job, _)| job.size == size)));
+    }
+
+    #[test]
+    fn a_multiget_has_distinct_keys_and_a_write_has_one() {
+        for keys in ["8", "9", "100000"] {
+            for (job, mut drawn) in jobs(&["--multiget", "8", "--keys", keys, "--zipf-exponent", "3"], 0) {
+                drawn.sort_unstable();
+                drawn.dedup();
+                assert_eq!(drawn.len(), if job.operation == Operation::Get { 8 } else { 1 });
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(crate) fn bytes(number: u64) -> String {
 pub(crate) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let totals = &report.totals;
     let mut facts = vec![
+        ("load", report.load()),
         ("requests", format!("{} in {:.2} s", count(totals.requests), report.measured_s)),
         ("rate", format!("{}/s", count(totals.rate_per_s.round() as u64))),
     ];

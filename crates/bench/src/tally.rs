@@ -31,10 +31,12 @@ pub(crate) fn latency_histogram() -> Histogram<u64> {
 /// What one request came to.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
-    /// `Some` for a read that was answered.
-    pub(crate) hit: Option<bool>,
-    /// A miss where a value should have been.
-    pub(crate) lost: bool,
+    /// Keys that a read found.
+    pub(crate) hits: u64,
+    /// Keys that a read, answered to its end, found nothing under.
+    pub(crate) misses: u64,
+    /// Misses where a value should have been.
+    pub(crate) lost: u64,
     pub(crate) read_bytes: u64,
     pub(crate) written_bytes: u64,
     pub(crate) failure: Option<Failure>,
@@ -115,14 +117,11 @@ impl Tally {
             tally.latency_us.saturating_record(latency_us);
             self.current.latency_us.saturating_record(latency_us);
         }
-        if let Some(hit) = sample.hit {
-            let (hits, misses) = (u64::from(hit), u64::from(!hit));
-            self.hits += hits;
-            self.misses += misses;
-            self.current.hits += hits;
-            self.current.misses += misses;
-        }
-        self.lost += u64::from(sample.lost);
+        self.hits += sample.hits;
+        self.misses += sample.misses;
+        self.current.hits += sample.hits;
+        self.current.misses += sample.misses;
+        self.lost += sample.lost;
         self.read_bytes += sample.read_bytes;
         self.written_bytes += sample.written_bytes;
         self.last_end = Some(end);
@@ -174,7 +173,7 @@ mod tests {
             let failure = Failure { kind, detail: "no".to_owned(), effect: Effect::None };
             Sample { failure: Some(failure), ..Sample::default() }
         };
-        tally.record(Operation::Get, &Sample { hit: Some(true), ..Sample::default() }, at(0), at(10), start);
+        tally.record(Operation::Get, &Sample { hits: 1, ..Sample::default() }, at(0), at(10), start);
         tally.record(Operation::Get, &failed(ErrorKind::Connect), at(0), at(20), start);
         tally.record(Operation::Get, &failed(ErrorKind::Timeout), at(0), at(1500), start);
         tally.hand_in();

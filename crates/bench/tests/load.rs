@@ -11,6 +11,8 @@ use annulus_bench::{Args, BenchError, Report, run, trace};
 use clap::Parser;
 use support::{Faults, serve, serve_and_close};
 
+#[path = "load/memcached.rs"]
+mod memcached;
 mod support;
 
 #[derive(Parser)]

@@ -12,6 +12,7 @@ use crate::dev::DevArgs;
 use crate::nodes::{HealthArgs, NodesArgs};
 use crate::operate::OperateArgs;
 use crate::output;
+use crate::refresher::RefresherArgs;
 use crate::remote::URL_VARIABLE;
 use crate::serve::{AuxiliaryArgs, MasterArgs};
 use crate::stats::StatsArgs;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Master(MasterArgs),
     /// Run one auxiliary: it keeps data in memory
     Auxiliary(AuxiliaryArgs),
+    /// Run one replica of the refresher: it keeps datasets of upstream APIs fresh
+    Refresher(RefresherArgs),
     /// Read the value of a key
     Get(GetArgs),
     /// Store a value under a key

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use annulus_service::config::{Flag, Origin, Resolved, Role, Sources, load, schema};
 use anyhow::Result;
@@ -26,6 +27,9 @@ pub(crate) struct Layers {
     #[arg(long, value_name = "SECTION.NAME=VALUE", value_parser = parse_set)]
     set: Vec<(String, String)>,
 }
+
+/// Decides every setting of one command anew, as its files say now.
+pub(crate) type Layered = Arc<dyn Fn() -> Result<Resolved> + Send + Sync>;
 
 impl Layers {
     /// Decides every setting. `flags` are those of the command; `--set` wins over them.
@@ -105,6 +109,7 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum RoleName {
     Master,
     Auxiliary,
+    Refresher,
     Dev,
 }
 
@@ -113,6 +118,7 @@ impl From<RoleName> for Role {
         match name {
             RoleName::Master => Self::Master,
             RoleName::Auxiliary => Self::Auxiliary,
+            RoleName::Refresher => Self::Refresher,
             RoleName::Dev => Self::Dev,
         }
     }
@@ -124,9 +130,9 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<ExitCode> {
             let resolved = layers.resolve((*role).into(), Vec::new())?;
             print_notes(&resolved);
             if *json {
-                let entries: Vec<_> = resolved.entries().map(|entry| {
-                    json!({ "path": entry.path, "value": entry.value, "origin": origin(&entry.origin) })
-                }).collect();
+                let entries: Vec<_> = shown(&resolved)
+                    .map(|(path, value, from)| json!({ "path": path, "value": value, "origin": from }))
+                    .collect();
                 output::print_json(&entries)?;
             } else {
                 output::print_bytes(show(&resolved).as_bytes())?;
@@ -149,11 +155,18 @@ fn print_notes(resolved: &Resolved) {
 
 fn show(resolved: &Resolved) -> String {
     let mut rows = vec![["SETTING", "VALUE", "FROM"].map(str::to_owned).to_vec()];
-    rows.extend(resolved.entries().map(|entry| {
-        let value = if entry.value.is_empty() { "-" } else { &entry.value };
-        vec![entry.path.to_owned(), output::harmless(value), origin(&entry.origin)]
+    rows.extend(shown(resolved).map(|(path, value, from)| {
+        let value = if value.is_empty() { "-".to_owned() } else { output::harmless(&value) };
+        vec![path, value, from]
     }));
     output::table(&[Align::Left; 3], &rows)
+}
+
+/// Path, value and origin of every setting, those of datasets last.
+fn shown(resolved: &Resolved) -> impl Iterator<Item = (String, String, String)> {
+    let settings =
+        resolved.entries().map(|entry| (entry.path.to_owned(), entry.value.clone(), origin(&entry.origin)));
+    settings.chain(resolved.dataset_entries().map(|(path, value, from)| (path, value, origin(from))))
 }
 
 fn origin(origin: &Origin) -> String {

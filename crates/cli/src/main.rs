@@ -14,6 +14,7 @@ mod nodes;
 mod operate;
 mod output;
 mod ports;
+mod refresher;
 mod remote;
 mod serve;
 mod shutdown;
@@ -42,6 +43,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(args) => dev::run(&args).await,
         Command::Master(args) => serve::master(&args).await,
         Command::Auxiliary(args) => serve::auxiliary(&args).await,
+        Command::Refresher(args) => refresher::run(&args).await,
         Command::Get(args) => data::get(&args).await,
         Command::Set(args) => data::set(&args).await,
         Command::Del(args) => data::delete(&args).await,

@@ -10,7 +10,7 @@ use annulus_cluster::{
 use annulus_master::DEFAULT_REPLICAS;
 use annulus_protocol::Secret;
 use annulus_service::SystemNet;
-use annulus_service::config::{ClusterSettings, Settings};
+use annulus_service::config::{ClusterSettings, Route, Settings};
 use annulus_service::net::Clock;
 use anyhow::Result;
 
@@ -96,7 +96,10 @@ pub(crate) fn keeper(registry: impl Registry, cluster: &ClusterSettings) -> Arc<
 
 /// The layout of a cluster that has yet to form.
 pub(crate) fn layout(cluster: &ClusterSettings) -> Layout {
-    let replicas = cluster.replicas.unwrap_or(DEFAULT_REPLICAS);
+    let replicas = match cluster.route {
+        Route::Replicated => Layout::ALL,
+        Route::Sharded | Route::NearThenCluster => cluster.replicas.unwrap_or(DEFAULT_REPLICAS),
+    };
     Layout { replicas, virtual_nodes: cluster.virtual_nodes }
 }
 

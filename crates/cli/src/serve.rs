@@ -13,10 +13,11 @@ use annulus_cluster::Mechanisms;
 use annulus_master::{BuildError, Master};
 use annulus_service::config::{Flag, Resolved, Role, Settings};
 use annulus_service::net::SystemListener;
-use annulus_service::{Listener as _, Net as _, SystemNet, telemetry};
+use annulus_service::reload::{Read, Source, without_source};
+use annulus_service::{Listener as _, Net as _, SystemNet, Workers, telemetry};
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::configuration::{Layers, flags, help};
+use crate::configuration::{Layered, Layers, flags, help};
 use crate::failure::Usage;
 use crate::membership::{self, Known};
 use crate::{limits, output, shutdown};
@@ -28,6 +29,8 @@ const SNAPSHOTS_KEPT: usize = 2;
 pub(crate) struct MasterArgs {
     #[arg(long, help = help("master.port"))]
     port: Option<String>,
+    #[arg(long, value_name = "PORT", help = help("master.memcached_port"))]
+    memcached_port: Option<String>,
     #[arg(long, help = help("master.name"))]
     name: Option<String>,
     #[arg(long, value_name = "LIST", help = help("cluster.auxiliaries"))]
@@ -48,6 +51,8 @@ pub(crate) struct MasterArgs {
 pub(crate) struct AuxiliaryArgs {
     #[arg(long, help = help("auxiliary.port"))]
     port: Option<String>,
+    #[arg(long, value_name = "PORT", help = help("auxiliary.memcached_port"))]
+    memcached_port: Option<String>,
     #[arg(long, help = help("auxiliary.name"))]
     name: Option<String>,
     #[arg(long, help = help("auxiliary.zone"))]
@@ -68,9 +73,9 @@ pub(crate) struct AuxiliaryArgs {
     common: CommonArgs,
 }
 
-/// What both roles take.
+/// What all roles take.
 #[derive(Debug, clap::Args)]
-struct CommonArgs {
+pub(crate) struct CommonArgs {
     #[arg(long, help = help("server.host"))]
     host: Option<String>,
     #[arg(long, value_name = "SIZE", help = help("limits.max_value_bytes"))]
@@ -84,20 +89,23 @@ struct CommonArgs {
 }
 
 impl CommonArgs {
-    fn resolve(&self, role: Role, mut own: Vec<Flag>) -> Result<Resolved> {
+    /// What decides the settings, now and each time that they are read again.
+    pub(crate) fn layered(&self, role: Role, mut own: Vec<Flag>) -> Layered {
         own.extend(flags([
             ("--host", "server.host", &self.host),
             ("--max-value-bytes", "limits.max_value_bytes", &self.max_value_bytes),
             ("--log-format", "log.format", &self.log_format),
             ("--log-level", "log.level", &self.log_level),
         ]));
-        self.layers.resolve(role, own)
+        let layers = self.layers.clone();
+        Arc::new(move || layers.resolve(role, own.clone()))
     }
 }
 
 pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
     let own = flags([
         ("--port", "master.port", &args.port),
+        ("--memcached-port", "master.memcached_port", &args.memcached_port),
         ("--name", "master.name", &args.name),
         ("--auxiliaries", "cluster.auxiliaries", &args.auxiliaries),
         ("--redis", "cluster.redis", &args.redis),
@@ -105,14 +113,15 @@ pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
         ("--virtual-nodes", "cluster.virtual_nodes", &args.virtual_nodes),
         ("--consistency", "cluster.consistency", &args.consistency),
     ]);
-    let resolved = args.common.resolve(Role::Master, own)?;
+    let (resolved, source) = set_up_process(args.common.layered(Role::Master, own))?;
     let settings = resolved.settings();
-    let start = Start::new(&resolved, settings.master.port, settings.master.name.as_deref()).await?;
+    let start = Start::new(settings, settings.master.port, settings.master.name.as_deref()).await?;
     let known = membership::of_master(settings, &start.net.clock())?;
-    let master = build_master(start.name.clone(), settings, &start.net, known)?;
+    let master = build_master(start.name.clone(), settings, &start.net, known, workers(settings)?, source)?;
     let stop = shutdown::on_signal()?;
+    let memcached = start.memcached(settings, settings.master.memcached_port).await?;
     start.announce("master")?;
-    master.run(start.listener, stop).await;
+    master.run(start.listener, memcached, stop).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -121,6 +130,7 @@ pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
 pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
     let own = flags([
         ("--port", "auxiliary.port", &args.port),
+        ("--memcached-port", "auxiliary.memcached_port", &args.memcached_port),
         ("--name", "auxiliary.name", &args.name),
         ("--zone", "auxiliary.zone", &args.zone),
         ("--redis", "cluster.redis", &args.redis),
@@ -130,9 +140,9 @@ pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
         ("--memory", "auxiliary.memory", &args.memory),
         ("--cache-size", "auxiliary.cache_size", &args.cache_size),
     ]);
-    let resolved = args.common.resolve(Role::Auxiliary, own)?;
+    let (resolved, source) = set_up_process(args.common.layered(Role::Auxiliary, own))?;
     let settings = resolved.settings();
-    let start = Start::new(&resolved, settings.auxiliary.port, settings.auxiliary.name.as_deref()).await?;
+    let start = Start::new(settings, settings.auxiliary.port, settings.auxiliary.name.as_deref()).await?;
     let stop = shutdown::on_signal()?;
     let port = start.listener.local_addr()?.port();
     let joining = tokio::select! {
@@ -141,25 +151,32 @@ pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
         joining = membership::of_auxiliary(settings, &start.net, &start.name, port) => joining?,
     };
     let folder = settings.auxiliary.backup_dir.as_deref().map(Path::new);
-    let node = build_auxiliary(start.name.clone(), settings, &start.net, joining, folder)?;
+    let node = build_auxiliary(
+        start.name.clone(),
+        settings,
+        &start.net,
+        joining,
+        folder,
+        workers(settings)?,
+        source,
+    )?;
+    let memcached = start.memcached(settings, settings.auxiliary.memcached_port).await?;
     start.announce("auxiliary")?;
-    node.run(start.listener, stop).await;
+    node.run(start.listener, memcached, stop).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a server has before it is built.
-struct Start {
-    net: SystemNet,
-    listener: SystemListener,
-    name: String,
+pub(crate) struct Start {
+    pub(crate) net: SystemNet,
+    pub(crate) listener: SystemListener,
+    pub(crate) name: String,
 }
 
 impl Start {
-    /// Sets up logs and limits of the process, and binds the port: with port 0 the name depends on it.
-    async fn new(resolved: &Resolved, port: u16, name: Option<&str>) -> Result<Self> {
-        set_up_process(resolved)?;
-        let settings = resolved.settings();
+    /// Binds the port: with port 0 the name depends on it.
+    pub(crate) async fn new(settings: &Settings, port: u16, name: Option<&str>) -> Result<Self> {
         let net = SystemNet::new();
         let elsewhere = "stop what uses it, or choose another port with --port (0: any free one)";
         let listener = bind(&net, &settings.server.host, port, elsewhere).await?;
@@ -168,23 +185,45 @@ impl Start {
         Ok(Self { net, listener, name })
     }
 
+    /// The listener for memcached's clients, where there is to be one.
+    async fn memcached(&self, settings: &Settings, port: Option<u16>) -> Result<Option<SystemListener>> {
+        let Some(port) = port else { return Ok(None) };
+        let elsewhere =
+            "stop what uses it, or choose another port with --memcached-port (0: any free one; '': none)";
+        let listener = bind(&self.net, &settings.server.host, port, elsewhere).await?;
+        tracing::info!(address = %listener.local_addr()?, "listening for memcached's clients");
+        Ok(Some(listener))
+    }
+
     /// The line that programs wait for; its shape is a promise.
-    fn announce(&self, role: &str) -> Result<()> {
+    pub(crate) fn announce(&self, role: &str) -> Result<()> {
         let address = self.listener.local_addr()?;
         tracing::info!(role, name = self.name, %address, "listening");
         output::print_line(&format!("annulus {role} {} listening on http://{address}", self.name))
     }
 }
 
-/// Logs, limits, and what the user should know about the configuration.
-pub(crate) fn set_up_process(resolved: &Resolved) -> Result<()> {
+/// The threads that serve connections.
+fn workers(settings: &Settings) -> Result<Workers> {
+    let count = match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (usize::from(cores) / 2).max(1)),
+        some => some,
+    };
+    Workers::start(count).context("cannot start the threads that serve connections (server.workers)")
+}
+
+/// Reads the configuration; sets up logs and limits of the process, and says what the user should know about it.
+pub(crate) fn set_up_process(layered: Layered) -> Result<(Resolved, Source)> {
+    let resolved = layered()?;
     let settings: &Settings = resolved.settings();
-    telemetry::init(&settings.log)?;
+    let log = telemetry::init(&settings.log)?;
     limits::raise_open_files(settings);
     for note in resolved.notes() {
         tracing::warn!("{note}");
     }
-    Ok(())
+    let read: Read = Arc::new(move || layered().map_err(|error| without_source(&error.to_string())));
+    let source = Source { resolved: resolved.clone(), read, log };
+    Ok((resolved, source))
 }
 
 /// Listens. The error names the address, and `elsewhere` says what to do where the port is in use.
@@ -208,9 +247,11 @@ pub(crate) fn build_master(
     settings: &Settings,
     net: &SystemNet,
     Known { authority, roster }: Known,
+    workers: Workers,
+    source: Source,
 ) -> Result<Master> {
-    let parts =
-        annulus_master::Parts { seed: random_seed(), authority, roster, mechanisms: Mechanisms::default() };
+    let (seed, mechanisms, source) = (random_seed(), Mechanisms::default(), Some(source));
+    let parts = annulus_master::Parts { seed, authority, roster, mechanisms, workers, source };
     Master::build(name, settings, net, parts).map_err(|error| match error {
         BuildError::Metrics(_) => anyhow::Error::new(error),
         setting => Usage(setting.to_string()).into(),
@@ -224,6 +265,8 @@ pub(crate) fn build_auxiliary(
     net: &SystemNet,
     joining: Option<Joining>,
     folder: Option<&Path>,
+    workers: Workers,
+    source: Source,
 ) -> Result<Auxiliary> {
     let snapshots = folder.map(|folder| snapshots(folder, &name)).transpose()?;
     let parts = annulus_auxiliary::Parts {
@@ -231,6 +274,8 @@ pub(crate) fn build_auxiliary(
         joining,
         snapshots,
         mechanisms: Mechanisms::default(),
+        workers,
+        source: Some(source),
     };
     Auxiliary::build(name, settings, net, parts).context("cannot build the auxiliary")
 }
@@ -255,7 +300,7 @@ pub(crate) fn random_seed() -> u64 {
 }
 
 /// The machine's name as the system has it; every one of them has `uname`.
-fn hostname() -> String {
+pub(crate) fn hostname() -> String {
     let run = || {
         let printed = std::process::Command::new("uname").arg("-n").output().ok()?.stdout;
         String::from_utf8(printed).ok()

@@ -20,6 +20,8 @@
 //! # }
 //! ```
 //!
+//! With the feature `follower`, a program has the datasets of a refresher in its own memory: see [`follower`].
+//!
 //! # Limits
 //!
 //! - A key is 1 to 250 bytes, any bytes, except `.` and `..`: URLs cannot carry them, because URL libraries take such a
@@ -32,6 +34,8 @@ mod builder;
 mod bulk;
 mod data;
 mod error;
+#[cfg(feature = "follower")]
+pub mod follower;
 mod operate;
 mod transport;
 
@@ -40,7 +44,7 @@ use std::sync::Arc;
 pub use annulus_protocol::condition::{ETags, Precondition};
 pub use annulus_protocol::{ErrorCode, Problem, Version, rest};
 pub use builder::Builder;
-pub use bulk::BulkItem;
+pub use bulk::{BulkItem, RawBulkItem};
 pub use data::{SetOptions, Value, only_if_absent, only_if_version};
 pub use error::Error;
 

@@ -1,7 +1,7 @@
 //! Health: one master's opinion of all nodes of a view.
 
 use crate::breaker::Circuit;
-use crate::{Breaker, Condition, HealthSettings, Node, NodeList, Outcome};
+use crate::{Breaker, Condition, HealthSettings, Node, Outcome};
 
 /// The breakers of some nodes, each known by its index among them.
 ///
@@ -70,6 +70,11 @@ impl Health {
         health
     }
 
+    /// Goes by other settings from now on. What is known of the nodes stays.
+    pub fn judge_by(&mut self, settings: HealthSettings) {
+        self.settings = settings;
+    }
+
     /// Follows a change of the nodes. A node that stays, by name and address, keeps its state and its tickets; one with a new
     /// address is a new process, of which nothing is known.
     pub fn adopt(&mut self, nodes: &[Node], now_ms: u64) {
@@ -126,12 +131,6 @@ impl Health {
         self.nodes.iter().map(|tracked| tracked.circuit.next_probe_ms()).min()
     }
 
-    /// Puts those to ask first at the front: breakers closed, then half open, then open, otherwise as they were. Drops
-    /// none, and allocates nothing. Indices of no node stay in front.
-    pub fn rank(&self, preference: &mut NodeList) {
-        preference.sort_by_rank(|node| self.reluctance(node));
-    }
-
     /// The state of a node's breaker; `None` for an index of no node.
     pub fn breaker(&self, node: usize) -> Option<Breaker> {
         self.nodes.get(node).map(|tracked| tracked.circuit.breaker())
@@ -155,7 +154,8 @@ impl Health {
         census
     }
 
-    /// How late a node is to be asked: 0 in its turn, 2 last.
+    /// How late a node is to be asked, as a rank for [`NodeList::sort_by_rank`](crate::NodeList::sort_by_rank): breakers closed first, then half
+    /// open, then open.
     pub fn reluctance(&self, node: usize) -> u8 {
         match self.breaker(node) {
             None | Some(Breaker::Closed) => 0,

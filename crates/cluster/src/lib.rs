@@ -7,7 +7,10 @@
 //! - **Health**: [`Health`] is one master's own opinion of who answers at the moment. It decides whom to ask first and
 //!   whom to probe, and never drops a node: a node that is down still owns its keys.
 //!
-//! But for the registries, everything is a plain function of what happened: events and the time go in, actions come out.
+//! Beside them stands the election of the one that leads, where there must be one: [`Lease`], and the [`FencedStore`] that
+//! holds the lease and refuses what is written without it.
+//!
+//! But for the registries and stores, everything is a plain function of what happened: events and the time go in, actions come out.
 //!
 //! ```
 //! use annulus_cluster::{Health, HealthSettings, NodeList, Outcome, View};
@@ -20,18 +23,20 @@
 //! let ticket = health.sent(0);
 //! health.record(ticket, Outcome::Failed, 5);
 //! let mut owners: NodeList = [0, 1].into_iter().collect();
-//! health.rank(&mut owners);
+//! owners.sort_by_rank(|node| health.reluctance(node));
 //! assert!(owners.iter().eq([1, 0]));
 //! # Ok::<(), annulus_cluster::ViewError>(())
 //! ```
 //!
 //! # What it never does
 //!
-//! Reading a clock, randomness, statics; IO and tokio outside of [`registry`]. It knows neither routes nor values.
+//! Reading a clock, randomness, statics; IO and tokio outside of [`registry`] and [`fenced`]. It knows neither routes nor values.
 
 mod authority;
 mod breaker;
+pub mod fenced;
 mod health;
+pub mod lease;
 mod mechanisms;
 mod node;
 mod placement;
@@ -42,10 +47,12 @@ mod view;
 
 pub use authority::{Authority, AuthorityError, StaticAuthority};
 pub use breaker::{Breaker, Condition, HealthSettings, Outcome};
+pub use fenced::{FencedStore, MemoryStore, RedisStore, StoreError};
 pub use health::{Census, Change, Health, Probe, Ticket};
+pub use lease::{Lease, LeaseSettings};
 pub use mechanisms::Mechanisms;
 pub use node::{MAX_NAME_BYTES, MAX_WEIGHT, Node, NodeError};
-pub use placement::{Holders, Placed, Placement};
+pub use placement::{Holders, Placed, Placement, Stake};
 pub use quorum::{MAX_PREFERENCE, NodeList, Quorum};
 pub use registry::{
     Keeper, KeeperSettings, MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError,

@@ -39,10 +39,25 @@ pub struct Placement {
     mechanisms: Mechanisms,
 }
 
+/// What one node has to do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stake {
+    /// Those who should hold it by the current view.
+    pub owners: NodeList,
+    /// Those alive who speak for it, as the base knows it.
+    pub authorities: NodeList,
+    /// Whether the node is one of the owners.
+    pub is_owner: bool,
+    /// Whether it is one of the authorities.
+    pub is_authority: bool,
+    /// Whether the views name different owners, or one who had it is gone: then whoever has it has to see to it.
+    pub moves: bool,
+}
+
 /// Who holds a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    /// The nodes that may hold it in the current view, in ring order; the first [`Quorum::replicas`] should.
+    /// The nodes that may hold it in the current view, in ring order; the first [`Quorum::copies`] should.
     pub current: NodeList,
     /// Where there is another base: those that may hold it there and still live.
     pub base: NodeList,
@@ -140,10 +155,23 @@ impl Placement {
         holders
     }
 
-    /// Those who speak for a key as the base knows it, alive, and how many more would if they were.
-    pub fn authorities(&self, hash: u64) -> (NodeList, usize) {
+    /// What this node has to do with the key of this hash.
+    pub fn stake(&self, hash: u64, me: usize) -> Stake {
         let holders = self.holders(hash);
-        if self.base.is_some() { (holders.base, holders.base_gone) } else { (holders.current, 0) }
+        let owners = first(holders.current, self.current.quorum);
+        let authorities = if self.base.is_some() { holders.base } else { holders.current };
+        let moves = self.base.as_ref().is_some_and(|base| {
+            let before = first(holders.base, base.quorum);
+            let same = owners.len() == before.len() && owners.iter().all(|node| before.contains(node));
+            holders.base_gone > 0 || !same || !owners.contains(me)
+        });
+        Stake {
+            is_owner: owners.contains(me),
+            is_authority: authorities.contains(me),
+            owners,
+            authorities,
+            moves,
+        }
     }
 
     /// The node that owns the key alone, where that is all there is to know: one view, one copy.
@@ -183,13 +211,18 @@ impl Side {
             placed.binary_search_by(|placed| placed.seat.node.name.cmp(&member.name)).unwrap_or_default()
         };
         let nodes = ring.members().iter().map(index).collect();
-        let quorum = Quorum::new(layout.replicas as usize, ring.len());
+        let quorum = Quorum::new(layout.replicas, ring.len());
         Ok(Self { ring, nodes, quorum })
     }
 
     fn owners(&self, hash: u64) -> impl Iterator<Item = usize> {
         self.ring.owners(hash, self.quorum.preference).map(|member| self.nodes[member])
     }
+}
+
+/// The nodes that should hold a key, of those that may.
+fn first(holders: NodeList, quorum: Quorum) -> NodeList {
+    holders.iter().take(quorum.copies).collect()
 }
 
 fn placed(roster: &Roster, seat: &Seat, is_alive: bool, mechanisms: Mechanisms) -> Placed {
@@ -231,7 +264,36 @@ mod tests {
         let holders = placement.holders(7);
         assert!(placement.is_settled() && holders.base.is_empty() && holders.base_gone == 0);
         assert_eq!(holders.current.len(), 3);
-        assert_eq!(placement.authorities(7), (holders.current, 0));
+        let stake = placement.stake(7, holders.current.get(0).unwrap());
+        assert_eq!(stake.authorities, holders.current);
+        assert!(stake.is_owner && stake.is_authority && !stake.moves);
+        assert!(!placement.stake(7, holders.current.get(2).unwrap()).is_owner, "the third is the spare");
+    }
+
+    #[test]
+    fn nodes_stand_on_the_ring_by_name_with_their_weights() {
+        let nodes = crate::View::from_list(["b=h:2,a=h:1@east*2,10.0.0.1:9,Z=h:4"]).unwrap();
+        let roster = Roster::fixed(nodes.nodes().to_vec(), Layout { replicas: 2, virtual_nodes: 16 });
+        let placement = place(&roster, None);
+        let members = placement.ring().members().iter().map(|member| &member.name);
+        assert!(members.eq(placement.nodes().iter().map(|placed| &placed.seat.node.name)));
+        assert_eq!(placement.ring().members()[placement.find("a").unwrap()].weight, 2);
+        assert_eq!(placement.find("z"), None);
+    }
+
+    #[test]
+    fn with_a_copy_everywhere_each_node_owns_each_key() {
+        let nodes = ["a", "b", "c"].map(|name| Node::new(name, format!("{name}:1")));
+        let layout = Layout { replicas: Layout::ALL, virtual_nodes: 8 };
+        let placement = place(&Roster::fixed(nodes, layout), None);
+        for hash in 0..8 {
+            assert!((0..3).all(|me| placement.stake(hash << 60, me).is_owner));
+        }
+        let joining = placement.roster().beat(&beat("d", 1)).unwrap().unwrap();
+        let placement = place(&joining, Some(&placement));
+        let d = placement.find("d").unwrap();
+        let stake = placement.stake(7, d);
+        assert!(stake.is_owner && stake.moves && !stake.is_authority);
     }
 
     #[test]
@@ -246,6 +308,9 @@ mod tests {
             let holders = placement.holders(hash);
             assert!(!holders.base.contains(d) && holders.base.len() == 3 && holders.base_gone == 0);
             assert!(settled.holders(hash).current.iter().eq(holders.base.iter()));
+            let stake = placement.stake(hash, d);
+            assert!(!stake.is_authority && stake.authorities == holders.base);
+            assert!(stake.moves || !stake.is_owner);
             seen |= holders.current.contains(d);
         }
         assert!(seen);

@@ -1,5 +1,7 @@
 //! How many copies there are and how many must answer.
 
+use crate::Layout;
+
 /// Nodes that may hold one key at most: `replicas + 1`.
 pub const MAX_PREFERENCE: usize = 8;
 
@@ -9,6 +11,8 @@ pub struct Quorum {
     /// Copies of each key that an acknowledged write has; a read takes as many answers, so that answers that agree show an
     /// acknowledged write.
     pub replicas: usize,
+    /// Copies of each key that there should be, to which the nodes settle: as many, or with [`Layout::ALL`] one on each node.
+    pub copies: usize,
     /// Nodes that may hold a key: one more than copies, where there are enough nodes and more than one copy.
     pub preference: usize,
     /// Answers without which a read fails: fewer might miss an acknowledged write altogether.
@@ -16,11 +20,22 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// The quorum for `replicas` copies on `nodes` nodes.
-    pub fn new(replicas: usize, nodes: usize) -> Self {
-        let replicas = replicas.clamp(1, nodes.clamp(1, MAX_PREFERENCE - 1));
+    /// The quorum for `replicas` copies on `nodes` nodes. With [`Layout::ALL`] each of the first [`MAX_PREFERENCE`] nodes has
+    /// one, and a majority of them acknowledges a write.
+    pub fn new(replicas: u32, nodes: usize) -> Self {
+        if replicas == Layout::ALL {
+            let copies = nodes.clamp(1, MAX_PREFERENCE);
+            let majority = copies / 2 + 1;
+            return Self {
+                replicas: majority,
+                copies,
+                preference: copies,
+                reads_at_least: copies - majority + 1,
+            };
+        }
+        let replicas = (replicas as usize).clamp(1, nodes.clamp(1, MAX_PREFERENCE - 1));
         let preference = if replicas == 1 { 1 } else { (replicas + 1).min(nodes) };
-        Self { replicas, preference, reads_at_least: preference - replicas + 1 }
+        Self { replicas, copies: replicas, preference, reads_at_least: preference - replicas + 1 }
     }
 }
 
@@ -96,24 +111,38 @@ mod tests {
     #[test]
     fn every_read_meets_every_acknowledged_write() {
         for nodes in 1..=9 {
-            for replicas in 1..=9 {
+            for replicas in (1..=9).chain([Layout::ALL]) {
                 let quorum = Quorum::new(replicas, nodes);
                 assert!(quorum.reads_at_least + quorum.replicas > quorum.preference, "{quorum:?}");
                 assert!((1..=quorum.replicas).contains(&quorum.reads_at_least), "{quorum:?}");
                 assert!(quorum.preference <= nodes.min(MAX_PREFERENCE), "{quorum:?}");
+                assert!((quorum.replicas..=quorum.preference).contains(&quorum.copies), "{quorum:?}");
             }
         }
     }
 
     #[test]
     fn one_node_of_three_may_be_away_with_two_copies() {
-        assert_eq!(Quorum::new(2, 3), Quorum { replicas: 2, preference: 3, reads_at_least: 2 });
+        assert_eq!(Quorum::new(2, 3), Quorum { replicas: 2, copies: 2, preference: 3, reads_at_least: 2 });
     }
 
     #[test]
     fn one_copy_asks_one_owner_and_copies_never_outnumber_the_nodes() {
-        assert_eq!(Quorum::new(1, 5), Quorum { replicas: 1, preference: 1, reads_at_least: 1 });
-        assert_eq!(Quorum::new(3, 2), Quorum { replicas: 2, preference: 2, reads_at_least: 1 });
+        assert_eq!(Quorum::new(1, 5), Quorum { replicas: 1, copies: 1, preference: 1, reads_at_least: 1 });
+        assert_eq!(Quorum::new(3, 2), Quorum { replicas: 2, copies: 2, preference: 2, reads_at_least: 1 });
+    }
+
+    #[test]
+    fn with_a_copy_everywhere_a_majority_acknowledges() {
+        let of = |nodes| {
+            let quorum = Quorum::new(Layout::ALL, nodes);
+            (quorum.copies, quorum.preference, quorum.replicas, quorum.reads_at_least)
+        };
+        assert_eq!(of(1), (1, 1, 1, 1));
+        assert_eq!(of(2), (2, 2, 2, 1));
+        assert_eq!(of(3), (3, 3, 2, 2));
+        assert_eq!(of(5), (5, 5, 3, 3));
+        assert_eq!(of(20), (8, 8, 5, 4));
     }
 
     #[test]

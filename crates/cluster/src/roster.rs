@@ -13,10 +13,15 @@ use crate::Node;
 /// How the keys are laid out: every node must agree on it, so the authority keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// Copies of each key, where there are nodes enough.
+    /// Copies of each key, where there are nodes enough; or [`Layout::ALL`].
     pub replicas: u32,
     /// Places on the ring for each unit of a node's weight.
     pub virtual_nodes: u32,
+}
+
+impl Layout {
+    /// In place of a number of copies: one on every node.
+    pub const ALL: u32 = u32::MAX;
 }
 
 /// A node in one of its lives: the place of a view.

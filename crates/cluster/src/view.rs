@@ -1,16 +1,10 @@
-//! Membership: who stands on the ring.
-
-use annulus_ring::{Member, Ring, RingError};
-use serde::{Deserialize, Serialize};
+//! Nodes that can stand on one ring, and how a list of them is read.
 
 use crate::{Node, NodeError};
 
-/// The members of the cluster as the authority numbered them. Sorted by name, names and addresses distinct, each node
-/// valid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
+/// Nodes that can be members together: sorted by name, names and addresses distinct, each node valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    epoch: u64,
     nodes: Vec<Node>,
 }
 
@@ -32,12 +26,12 @@ pub enum ViewError {
 }
 
 impl View {
-    /// The view of these nodes, in whatever order, and of this epoch. No nodes is a valid view, of a cluster that has
+    /// The view of these nodes, in whatever order. No nodes is a valid view, of a cluster that has
     /// yet to form.
     ///
     /// # Errors
     /// A node that is not valid; a name or an address that two nodes share.
-    pub fn new(epoch: u64, nodes: impl IntoIterator<Item = Node>) -> Result<Self, ViewError> {
+    pub fn new(nodes: impl IntoIterator<Item = Node>) -> Result<Self, ViewError> {
         let mut nodes: Vec<Node> = nodes.into_iter().collect();
         nodes.iter().try_for_each(Node::check)?;
         nodes.sort_by(|left, right| left.name.cmp(&right.name));
@@ -51,10 +45,10 @@ impl View {
             let address = one.address.clone();
             return Err(ViewError::DuplicateAddress(one.name.clone(), other.name.clone(), address));
         }
-        Ok(Self { epoch, nodes })
+        Ok(Self { nodes })
     }
 
-    /// The view of a static list: each item a node, or several separated by commas. Its epoch is 1, and stays.
+    /// The view of a static list: each item a node, or several separated by commas.
     ///
     /// # Errors
     /// As [`View::new`]; and an item that is no node, or no item at all.
@@ -65,47 +59,12 @@ impl View {
                 nodes.push(node.trim().parse()?);
             }
         }
-        if nodes.is_empty() { Err(ViewError::Empty) } else { Self::new(1, nodes) }
+        if nodes.is_empty() { Err(ViewError::Empty) } else { Self::new(nodes) }
     }
 
-    /// The number of this view; a newer view has a higher one.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// The nodes, by name. An owner on [`ring`](Self::ring) is an index into this slice.
+    /// The nodes, by name. An owner on [`ring`](crate::Placement::ring) is an index into this slice.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// The index of the node of this name.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.nodes.binary_search_by(|node| node.name.as_str().cmp(name)).ok()
-    }
-
-    /// The ring of these nodes, whose owners are indices into [`nodes`](Self::nodes).
-    ///
-    /// # Errors
-    /// `virtual_nodes` of 0, or more points than a ring can have.
-    pub fn ring(&self, virtual_nodes: u32) -> Result<Ring, RingError> {
-        let member =
-            |node: &Node| Member { name: node.name.clone(), zone: node.zone.clone(), weight: node.weight };
-        Ring::new(self.nodes.iter().map(member), virtual_nodes)
-    }
-}
-
-/// A view as it arrives over the wire.
-#[derive(Deserialize)]
-struct Unchecked {
-    epoch: u64,
-    nodes: Vec<Node>,
-}
-
-impl TryFrom<Unchecked> for View {
-    type Error = ViewError;
-
-    fn try_from(view: Unchecked) -> Result<Self, ViewError> {
-        Self::new(view.epoch, view.nodes)
     }
 }
 
@@ -118,17 +77,7 @@ mod tests {
         let view = View::from_list(["c=h:3, a=h:1", "b=h:2@east*2"]).unwrap();
         let names: Vec<_> = view.nodes().iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);
-        assert_eq!((view.find("b"), view.find("z"), view.epoch()), (Some(1), None, 1));
         assert_eq!(View::from_list(["a=h:1,b=h:2@east*2,c=h:3"]), Ok(view));
-    }
-
-    #[test]
-    fn owners_on_the_ring_are_indices_into_the_nodes() {
-        let view = View::from_list(["b=h:2,a=h:1@east*2,10.0.0.1:9,Z=h:4"]).unwrap();
-        let ring = view.ring(16).unwrap();
-        let members = ring.members().iter().map(|member| &member.name);
-        assert!(members.eq(view.nodes().iter().map(|node| &node.name)));
-        assert_eq!(ring.members()[view.find("a").unwrap()].weight, 2);
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn break_down(health: &mut Health, node: usize, now_ms: u64) {
 
 fn ranked(health: &Health, preference: &[usize]) -> Vec<usize> {
     let mut preference: NodeList = preference.iter().copied().collect();
-    health.rank(&mut preference);
+    preference.sort_by_rank(|node| health.reluctance(node));
     preference.iter().collect()
 }
 

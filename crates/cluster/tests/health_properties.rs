@@ -93,7 +93,7 @@ proptest! {
             world.happen(event);
         }
         let mut ranked: NodeList = preference.iter().copied().collect();
-        world.health.rank(&mut ranked);
+        ranked.sort_by_rank(|node| world.health.reluctance(node));
         let mut expected = preference;
         expected.sort_by_key(|node| match world.health.breaker(*node) {
             None | Some(Breaker::Closed) => 0,

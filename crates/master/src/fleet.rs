@@ -7,7 +7,6 @@ use annulus_ring::RingError;
 use annulus_service::config::ClusterSettings;
 use annulus_service::net::Clock;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
 use crate::hop::Hop;
 use crate::route::Route;
@@ -24,7 +23,6 @@ pub struct Fleet {
     adopting: Mutex<()>,
     hops: Box<dyn Hops>,
     mechanisms: Mechanisms,
-    changed: watch::Sender<u64>,
 }
 
 impl Fleet {
@@ -39,16 +37,17 @@ impl Fleet {
         clock: Arc<dyn Clock>,
         mechanisms: Mechanisms,
     ) -> Result<Self, RingError> {
-        let settings = HealthSettings {
-            breaker_failures: settings.breaker_failures,
-            health_check_interval_ms: settings.health_check_interval.as_millis() as u64,
-            probe_interval_ms: settings.probe_interval.as_millis() as u64,
-        };
+        let settings = health_settings(settings);
         let placement = Placement::new(Arc::new(roster), None, mechanisms)?;
         let hop = hops.reach(&placement);
-        let (changed, _) = watch::channel(placement.roster().revision());
         let route = RwLock::new(Arc::new(Route::first(placement, hop, settings, clock)));
-        Ok(Self { route, adopting: Mutex::new(()), hops, mechanisms, changed })
+        Ok(Self { route, adopting: Mutex::new(()), hops, mechanisms })
+    }
+
+    /// Judges the nodes by other settings from now on.
+    pub fn judge_by(&self, settings: &ClusterSettings) {
+        let _one_at_a_time = self.adopting.lock();
+        self.route().judge_by(health_settings(settings));
     }
 
     /// The newest route.
@@ -82,12 +81,14 @@ impl Fleet {
         }
         let hop = self.hops.reach(&placement);
         *self.route.write() = Arc::new(route.next(placement, hop));
-        self.changed.send_replace(roster.revision());
         true
     }
+}
 
-    /// Tells of every change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+fn health_settings(settings: &ClusterSettings) -> HealthSettings {
+    HealthSettings {
+        breaker_failures: settings.breaker_failures,
+        health_check_interval_ms: settings.health_check_interval.as_millis() as u64,
+        probe_interval_ms: settings.probe_interval.as_millis() as u64,
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use annulus_protocol::rest::{Job, JobState, NodeResult, Operation};
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::net::Clock;
+use annulus_service::pool::PoolError;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -154,7 +155,7 @@ fn result(node: &str, operation: Operation, answer: Result<(u16, bytes::Bytes), 
         Ok(answer) => answer,
         Err(error) => {
             let code = match error {
-                HopError::TimedOut => ErrorCode::DeadlineExceeded,
+                HopError::Pool(PoolError::TimedOut) => ErrorCode::DeadlineExceeded,
                 _ => ErrorCode::NodeUnavailable,
             };
             return NodeResult::failed(node, Problem::new(code, error.to_string()));
@@ -205,6 +206,12 @@ mod tests {
             assert_eq!((strange.status, strange.error.unwrap().code), (503, ErrorCode::NodeUnavailable));
         }
         let away = |error| result("a", Operation::Rebalance, Err(error)).status;
-        assert_eq!([away(HopError::TimedOut), away(HopError::Connect("no".into()))], [504, 503]);
+        assert_eq!(
+            [
+                away(HopError::Pool(PoolError::TimedOut)),
+                away(HopError::Pool(PoolError::Connect("no".into())))
+            ],
+            [504, 503]
+        );
     }
 }

@@ -10,10 +10,14 @@ pub mod fleet;
 mod follow;
 pub mod hop;
 mod jobs;
+mod memcached;
 mod metrics;
+mod policy;
 mod prober;
+mod reload;
 pub mod route;
 mod routes;
+mod routing;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,26 +25,35 @@ use std::time::Duration;
 
 use annulus_cluster::{Authority, Layout, MAX_PREFERENCE, Mechanisms, Roster, View, ViewError};
 use annulus_protocol::HybridClock;
+use annulus_protocol::Problem;
 use annulus_protocol::handshake::{Secret, SecretError};
 use annulus_protocol::networks::NetworksError;
-use annulus_protocol::rest::{Health, NodeCounts};
+use annulus_protocol::rest::{ConfigReloaded, Health, NodeCounts};
 use annulus_ring::RingError;
 use annulus_service::admin::{self, Admin, Readiness};
 use annulus_service::body::{BodyReader, Budget};
-use annulus_service::config::{ClusterSettings, Consistency, LimitSettings, Settings};
+use annulus_service::config::{ClusterSettings, Route as RouteName, Settings};
+use annulus_service::metrics::node_info;
 use annulus_service::net::{Clock, Listener, Net};
+use annulus_service::reload::{Reload, Source};
+use annulus_service::stream::Protocol;
 use annulus_service::telemetry::TraceIds;
-use annulus_service::{Server, error};
+use annulus_service::{Doors, Server, ServerLimits, Workers, error};
+use arc_swap::ArcSwap;
 use axum::Router;
+use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use admission::Admission;
-use coordinator::Coordinator;
-use fleet::Fleet;
-use hop::http::HttpHops;
+use coordinator::{Coordinator, Doubts};
+use fleet::{Fleet, Hops};
+use hop::meta::MetaHops;
 use jobs::Jobs;
 use metrics::{CopyMetrics, Metrics};
+use policy::Policy;
+use routing::gutter::Gutter;
 
 /// Copies of a key where the configuration names no number and there are nodes enough.
 pub const DEFAULT_REPLICAS: u32 = 2;
@@ -51,12 +64,24 @@ pub enum BuildError {
     /// The list of auxiliaries is wrong.
     #[error("cluster.auxiliaries: {0}")]
     View(#[from] ViewError),
+    /// The gutter is wrong.
+    #[error("cluster.gutter: {0}")]
+    Gutter(ViewError),
+    /// A node cannot stand in for itself.
+    #[error("cluster.gutter: {0} is in cluster.auxiliaries too: a node of the gutter owns no keys")]
+    GutterOnRing(String),
     /// More copies than there can be.
     #[error(
         "cluster.replicas is {0}, but there are {1} auxiliaries and at most {max} copies of a key: lower it or list more",
         max = MAX_PREFERENCE - 1
     )]
     Replicas(u32, usize),
+    /// More nodes than can all have every key.
+    #[error(
+        "cluster.route is replicated, which takes at most {max} auxiliaries, but there are {0}: list fewer, or take sharded with cluster.replicas",
+        max = MAX_PREFERENCE
+    )]
+    Replicated(usize),
     /// The ring cannot be laid out.
     #[error("cluster.virtual_nodes: {0}")]
     Ring(#[from] RingError),
@@ -77,6 +102,13 @@ pub enum BuildError {
 /// Says what to change where the settings do not make a cluster.
 pub fn fixed_list(settings: &ClusterSettings) -> Result<Roster, BuildError> {
     let nodes = View::from_list(&settings.auxiliaries)?.nodes().to_vec();
+    if settings.route == RouteName::Replicated {
+        if nodes.len() > MAX_PREFERENCE {
+            return Err(BuildError::Replicated(nodes.len()));
+        }
+        let layout = Layout { replicas: Layout::ALL, virtual_nodes: settings.virtual_nodes };
+        return Ok(Roster::fixed(nodes, layout));
+    }
     let replicas = settings.replicas.unwrap_or(DEFAULT_REPLICAS.min(nodes.len() as u32));
     if replicas == 0 || replicas as usize > nodes.len() || replicas as usize >= MAX_PREFERENCE {
         return Err(BuildError::Replicas(replicas, nodes.len()));
@@ -94,12 +126,17 @@ pub struct Parts {
     pub roster: Roster,
     /// What is switched on.
     pub mechanisms: Mechanisms,
+    /// What serves its connections.
+    pub workers: Workers,
+    /// Where its settings come from, to be read again; `None`: they stay as they are.
+    pub source: Option<Source>,
 }
 
 /// A master that is built and not yet running.
 pub struct Master {
     node: Arc<Node>,
     server: Server,
+    workers: Workers,
     readiness: Readiness,
 }
 
@@ -116,10 +153,18 @@ pub(crate) struct Node {
     metrics: Metrics,
     registry: Registry,
     bodies: BodyReader,
-    limits: LimitSettings,
+    max_value_bytes: usize,
     in_flight_bytes: usize,
-    consistency: Consistency,
+    /// What may change while it runs.
+    policy: ArcSwap<Policy>,
+    reload: Reload,
+    server_limits: ServerLimits,
+    /// Ways to the nodes of a gutter.
+    gutter_hops: Box<dyn Fn() -> Box<dyn Hops> + Send + Sync>,
     trace_ids: Arc<TraceIds>,
+    /// The flush that memcached's clients have asked for and that is not due yet.
+    flush_due: Mutex<Option<AbortHandle>>,
+    tallies: memcached::Tallies,
     last_failure_logged_ms: AtomicU64,
     failures_not_logged: AtomicU64,
 }
@@ -135,27 +180,34 @@ impl Master {
         net: &N,
         parts: Parts,
     ) -> Result<Self, BuildError> {
-        let Parts { seed, authority, roster, mechanisms } = parts;
+        let Parts { seed, authority, roster, mechanisms, workers, source } = parts;
         let cluster = &settings.cluster;
         let clock = net.clock();
         let registry = Registry::new();
-        let server = Server::new(settings.server.clone(), Arc::clone(&clock), &registry)?;
+        let server = Server::new(settings.server.clone(), Arc::clone(&clock), workers.clone(), &registry)?;
         let bodies =
             BodyReader::new(Budget::new(settings.server.in_flight_bytes), settings.server.body_timeout);
         let secret = cluster.secret.as_deref().map(Secret::new).transpose()?;
         let networks = cluster.allowed_networks.join(",").parse()?;
         let admission = Admission::new(net, secret.clone(), networks, seed);
         let max_bytes = settings.limits.max_value_bytes;
-        let hops = HttpHops::new(net, bodies.impatient(), max_bytes, secret, &registry)?;
+        let hops = MetaHops::new(net, &workers, bodies.budget().clone(), max_bytes, secret, &registry)?;
+        let gutter_hops = hops.without_members();
         let fleet = Fleet::new(roster, cluster, Box::new(hops), Arc::clone(&clock), mechanisms)?;
         let metrics = Metrics::new(&registry)?;
+        let reload = Reload::new(source, policy::is_live, Arc::clone(&clock), &registry)?;
+        node_info(&registry, "master", &name, None)?;
         let coordinator = Coordinator {
             fleet: Arc::new(fleet),
             clock: Arc::clone(&clock),
-            versions: HybridClock::new(seed),
-            hedge_after: cluster.hedge_after,
+            versions: Arc::new(HybridClock::new(seed)),
+            ways: ArcSwap::from_pointee(reload::ways(settings)),
             metrics: CopyMetrics::new(&registry)?,
+            doubts: Doubts::default(),
         };
+        let gutter_hops: Box<dyn Fn() -> Box<dyn Hops> + Send + Sync> =
+            Box::new(move || Box::new(gutter_hops.without_members()));
+        let gutter = Gutter::new(cluster, None, &coordinator, &gutter_hops)?;
         let node = Arc::new(Node {
             name,
             started_ms: clock.now_ms(),
@@ -164,42 +216,62 @@ impl Master {
             metrics,
             registry,
             bodies,
-            limits: settings.limits.clone(),
+            max_value_bytes: max_bytes,
             in_flight_bytes: settings.server.in_flight_bytes,
-            consistency: cluster.consistency,
+            policy: ArcSwap::from_pointee(Policy::new(settings, None, gutter, clock.now_us())),
+            reload,
+            server_limits: server.limits(),
+            gutter_hops,
             authority,
             admission,
             jobs: Jobs::new(Arc::clone(&clock)),
             lease_ttl: cluster.lease_ttl,
             trace_ids: Arc::new(TraceIds::new(seed)),
+            flush_due: Mutex::default(),
+            tallies: memcached::Tallies::new(workers.count()),
             last_failure_logged_ms: AtomicU64::new(0),
             failures_not_logged: AtomicU64::new(0),
         });
-        Ok(Self { node, server, readiness: Readiness::default() })
+        Ok(Self { node, server, workers, readiness: Readiness::default() })
     }
 
     /// The routes, for tests that need no socket.
     pub fn router(&self) -> Router {
+        self.router_of(0)
+    }
+
+    /// The routes as one worker serves them.
+    fn router_of(&self, worker: usize) -> Router {
         let admin = Admin {
             node: Arc::clone(&self.node) as Arc<dyn admin::Node>,
             registry: self.node.registry.clone(),
             readiness: self.readiness.clone(),
         };
-        routes::public(Arc::clone(&self.node))
+        routes::public(routes::At { node: Arc::clone(&self.node), worker })
             .merge(admin.routes())
             .fallback(error::no_route)
             .method_not_allowed_fallback(error::method_not_allowed)
     }
 
-    /// Serves on `listener` until `shutdown`, then finishes what is under way.
-    pub async fn run<L: Listener>(self, listener: L, shutdown: CancellationToken) {
-        let app = self.router();
-        let coordinator = Arc::clone(&self.node.coordinator);
-        let prober = tokio::spawn(prober::probe(coordinator, Arc::clone(&self.node.trace_ids)));
-        let follower = tokio::spawn(follow::follow(Arc::clone(&self.node), self.readiness.clone()));
-        self.server.run(listener, app, self.readiness, shutdown).await;
-        follower.abort();
-        prober.abort();
+    /// Serves REST and memcached on `listener`, memcached also on a listener of its own where there is one, until `shutdown`;
+    /// then finishes what is under way.
+    pub async fn run<L: Listener>(self, listener: L, memcached: Option<L>, shutdown: CancellationToken) {
+        let mut doors = Doors::http(listener, self.workers.count(), |worker| self.router_of(worker));
+        let at = routes::At { node: Arc::clone(&self.node), worker: 0 };
+        let front: Arc<dyn Protocol<L::Io>> = Arc::new(memcached::Front::new(at));
+        if let Some(listener) = memcached {
+            doors = doors.stream(listener, Arc::clone(&front));
+        }
+        doors = doors.beside(front);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(prober::probe(Arc::clone(&self.node)));
+        tasks.spawn(prober::reconcile(Arc::clone(&self.node)));
+        tasks.spawn(follow::follow(Arc::clone(&self.node), self.readiness.clone()));
+        if self.node.reload.is_possible() {
+            let node = Arc::clone(&self.node);
+            tasks.spawn(reload::at_each_hangup(move || admin::Node::reload(&*node)));
+        }
+        self.server.run(doors, self.readiness, shutdown).await;
     }
 }
 
@@ -231,6 +303,13 @@ impl admin::Node for Node {
         let route = self.coordinator.fleet.route();
         self.metrics.set_census(route.census());
         self.metrics.set_placement(route.placement());
+        self.metrics.set_doubts(self.coordinator.doubts.len());
+        let near = self.near();
+        self.metrics.near.set(near.map(|near| near.size()).unwrap_or_default());
+    }
+
+    fn reload(&self) -> Result<ConfigReloaded, Problem> {
+        self.reload.run(|settings| self.take_over(settings))
     }
 }
 

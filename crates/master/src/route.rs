@@ -60,6 +60,37 @@ impl Route {
         plan
     }
 
+    /// The same for a read of one copy: of those that answer, the ones in `zone` in front.
+    pub fn plan_for_one(&self, hash: u64, zone: Option<&str>) -> Plan {
+        let mut plan = Plan::new(&self.placement, hash);
+        if plan.candidates.len() > 1 {
+            let health = self.health.lock();
+            let is_far = |node: usize| {
+                zone.is_some() && self.placement.nodes()[node].seat.node.zone.as_deref() != zone
+            };
+            let copies = self.placement.base_quorum().copies;
+            plan.rank_for_one(copies, |node| health.reluctance(node), is_far);
+        }
+        plan
+    }
+
+    /// Whether none of those whom a plan may ask answered the last time.
+    pub fn is_out_of_reach(&self, plan: &Plan) -> bool {
+        let health = self.health.lock();
+        plan.candidates.iter().all(|node| health.condition(node) != Some(Condition::Up))
+    }
+
+    /// Judges the nodes by other settings from now on.
+    pub(crate) fn judge_by(&self, settings: HealthSettings) {
+        self.health.lock().judge_by(settings);
+    }
+
+    /// Whether one of those whom a plan may ask did not answer the last time.
+    pub fn is_doubtful(&self, plan: &Plan) -> bool {
+        let health = self.health.lock();
+        plan.candidates.iter().any(|node| health.condition(node) != Some(Condition::Up))
+    }
+
     /// The ticket of a call made now; its outcome goes to [`Self::answered`] or [`Self::failed`].
     pub fn sent(&self, node: usize) -> Ticket {
         self.health.lock().sent(node)

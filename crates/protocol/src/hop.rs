@@ -1,9 +1,9 @@
-//! The hop between a master and an auxiliary: what is asked of one copy and what it answers, and the HTTP headers that
-//! carry it.
+//! The hop between a master and an auxiliary: what is asked of one copy and what it answers. [`wire`] carries it; the HTTP
+//! headers are for what goes over HTTP beside it.
 //!
 //! Times to live travel as what is left of them, so that two nodes' clocks need not agree.
 
-use bytes::Bytes;
+pub mod wire;
 
 use crate::value::{Content, StoredValue};
 use crate::version::Version;
@@ -14,24 +14,14 @@ pub const VERSION_HEADER: &str = "annulus-version";
 pub const TTL_LEFT_MS_HEADER: &str = "annulus-ttl-ms";
 /// The memcached client's flags: decimal; absent: 0.
 pub const FLAGS_HEADER: &str = "annulus-flags";
+/// What a memcached client made of an entry, see [`StoredValue::marks`]: decimal; absent: 0.
+pub const MARKS_HEADER: &str = "annulus-marks";
 /// The version under which an entry was first written, where it was carried on under a newer one.
 pub const ORIGIN_HEADER: &str = "annulus-origin";
-/// What a write asks of the entry that is there: see [`Condition`].
-pub const CONDITION_HEADER: &str = "annulus-condition";
 /// On a miss: why, as in the metric `annulus_cache_misses_total`.
 pub const MISS_HEADER: &str = "annulus-miss";
 /// On a miss: present where the version is a tombstone's and not a floor.
 pub const TOMBSTONE_HEADER: &str = "annulus-tombstone";
-/// On a refusal: present where the copy had taken the refused write before.
-pub const TAKEN_HEADER: &str = "annulus-taken";
-/// On a refusal without the former: for how many milliseconds back the copy knows that it had not.
-pub const MEMORY_MS_HEADER: &str = "annulus-memory-ms";
-/// On a refusal: present where the version is that of a promise.
-pub const PROMISED_HEADER: &str = "annulus-promised";
-/// On a write's answer: the version of the live entry or tombstone that it replaced; absent: nothing was there.
-pub const PREVIOUS_HEADER: &str = "annulus-previous";
-/// On a write's answer: present where what it replaced was a live entry.
-pub const PREVIOUS_LIVE_HEADER: &str = "annulus-previous-live";
 /// The epoch of the roster by which the sender goes: on every call, and on the answer that refuses one for its epoch.
 pub const EPOCH_HEADER: &str = "annulus-epoch";
 /// On every answer: the number of the life that answers.
@@ -115,17 +105,12 @@ pub struct CopyWrite {
     pub ttl_left_ms: Option<u64>,
     /// The memcached client's flags.
     pub flags: u32,
+    /// As [`StoredValue::marks`].
+    pub marks: u8,
     /// The version under which it was first written, where it is carried on under a newer one.
     pub origin: Option<Version>,
     /// What must hold of the copy.
     pub condition: Condition,
-}
-
-impl CopyWrite {
-    /// The bytes that travel.
-    pub fn body(&self) -> Bytes {
-        self.value.as_ref().map(|content| content.bytes.clone()).unwrap_or_default()
-    }
 }
 
 /// What must hold of a copy for a write to be taken, besides knowing nothing newer.
@@ -141,29 +126,6 @@ pub enum Condition {
     VersionIs(Version),
     /// The copy still keeps the promise that it made to the write's own version.
     Promised,
-}
-
-impl Condition {
-    /// The condition as a header value; `None` where none is sent.
-    pub fn to_header(self) -> Option<String> {
-        match self {
-            Self::Always => None,
-            Self::Absent => Some("absent".to_owned()),
-            Self::Present => Some("present".to_owned()),
-            Self::VersionIs(version) => Some(format!("version={version}")),
-            Self::Promised => Some("promised".to_owned()),
-        }
-    }
-
-    /// Reads a header's value.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "absent" => Some(Self::Absent),
-            "present" => Some(Self::Present),
-            "promised" => Some(Self::Promised),
-            _ => text.strip_prefix("version=")?.parse().ok().map(Self::VersionIs),
-        }
-    }
 }
 
 /// What a copy answers to a write that it took: what was there before, tombstones included.
@@ -212,14 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_and_reasons_read_back() {
-        for condition in
-            [Condition::Absent, Condition::Present, Condition::VersionIs(Version(7)), Condition::Promised]
-        {
-            assert_eq!(Condition::parse(&condition.to_header().unwrap()), Some(condition));
-        }
-        assert_eq!(Condition::Always.to_header(), None);
-        assert_eq!(Condition::parse("version=x"), None);
+    fn reasons_read_back() {
         for reason in MissReason::ALL {
             assert_eq!(MissReason::parse(reason.as_str()), Some(reason));
         }

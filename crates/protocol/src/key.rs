@@ -65,6 +65,11 @@ impl Key {
         &self.0
     }
 
+    /// The same key in memory of its own, not a part of a larger piece.
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The key as text, where it is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()

@@ -46,6 +46,8 @@ error_codes! {
     BadTtl = "bad_ttl", 400, "The TTL cannot be taken";
     /// A header or query parameter is malformed.
     BadRequest = "bad_request", 400, "The request cannot be taken";
+    /// The configuration that was to be taken over is wrong; the detail says where.
+    BadConfiguration = "bad_configuration", 400, "The configuration cannot be taken";
     /// No entry under this key, or no node or job of this name.
     NotFound = "not_found", 404, "No such entry";
     /// No such route.

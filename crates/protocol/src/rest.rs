@@ -1,5 +1,7 @@
 //! The JSON of the public REST interface.
 
+mod config;
+mod datasets;
 mod jobs;
 
 use std::fmt::Write as _;
@@ -13,6 +15,8 @@ use crate::problem::{ErrorCode, Problem};
 use crate::value::{Content, JsonForm, StoredValue};
 use crate::version::Version;
 
+pub use config::{ConfigReloaded, SettingChange};
+pub use datasets::{DatasetEvent, DatasetHealth, DatasetInfo, Datasets, RefresherHealth};
 pub use jobs::{AllFull, Job, JobStarted, JobState, NodeResult, Operation};
 
 /// The body of `POST /data`, and one item of `POST /data/bulk`.
@@ -297,7 +301,7 @@ pub struct Nodes {
 pub struct Health {
     /// `ok`, or `degraded` where some keys have too few owners that answer.
     pub status: String,
-    /// `master` or `auxiliary`.
+    /// `master`, `auxiliary` or `refresher`.
     pub role: String,
     /// The node's name.
     pub name: String,
@@ -369,8 +373,14 @@ mod tests {
     fn an_entry_reads_back_from_its_json() {
         let key = Key::new("a\"b").unwrap();
         let content = Content { content_type: "text/plain".into(), bytes: "x\ny".into() };
-        let stored =
-            StoredValue { version: Version(9), origin: None, ttl_left_ms: Some(1), flags: 0, content };
+        let stored = StoredValue {
+            version: Version(9),
+            origin: None,
+            ttl_left_ms: Some(1),
+            flags: 0,
+            marks: 0,
+            content,
+        };
         let entry: Entry = serde_json::from_slice(&entry_json(&key, &stored)).unwrap();
         assert_eq!((entry.key.as_str(), entry.value.get()), ("a\"b", r#""x\ny""#));
         assert_eq!((entry.version, entry.ttl, entry.encoding), (Version(9), Some(1), None));
@@ -380,7 +390,8 @@ mod tests {
     fn bytes_come_as_base64_and_say_so() {
         let key = Key::new(vec![0xff]).unwrap();
         let content = Content { content_type: crate::value::OCTET_STREAM.into(), bytes: vec![0, 255].into() };
-        let stored = StoredValue { version: Version(9), origin: None, ttl_left_ms: None, flags: 0, content };
+        let stored =
+            StoredValue { version: Version(9), origin: None, ttl_left_ms: None, flags: 0, marks: 0, content };
         let entry: Entry = serde_json::from_slice(&entry_json(&key, &stored)).unwrap();
         assert_eq!((entry.key.as_str(), entry.value.get()), ("%FF", "\"AP8=\""));
         assert_eq!((entry.encoding.as_deref(), entry.ttl), (Some("base64"), None));

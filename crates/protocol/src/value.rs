@@ -1,5 +1,7 @@
 //! Values: bytes with a content type, and what they look like inside JSON.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -29,6 +31,9 @@ pub struct StoredValue {
     pub ttl_left_ms: Option<u64>,
     /// The memcached client's flags.
     pub flags: u32,
+    /// Four bits that memcached's meta commands keep with an entry: whether it is stale, for one. Whatever else copies it
+    /// copies them; whoever writes a new value clears them.
+    pub marks: u8,
     /// What the bytes are.
     pub content: Content,
 }
@@ -37,7 +42,7 @@ pub struct StoredValue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// Media type, at most [`MAX_CONTENT_TYPE_BYTES`] bytes of visible ASCII.
-    pub content_type: String,
+    pub content_type: Cow<'static, str>,
     /// The bytes.
     pub bytes: Bytes,
 }
@@ -63,12 +68,12 @@ impl Content {
         let text = value.get();
         if text.starts_with('"') {
             let string: String = serde_json::from_str(text).map_err(|error| format!("value: {error}"))?;
-            return Ok(Self { content_type: TEXT.to_owned(), bytes: string.into() });
+            return Ok(Self { content_type: TEXT.into(), bytes: string.into() });
         }
         if json_depth(text) > MAX_JSON_DEPTH {
             return Err(format!("value: nested deeper than {MAX_JSON_DEPTH} levels"));
         }
-        Ok(Self { content_type: JSON.to_owned(), bytes: Bytes::copy_from_slice(text.as_bytes()) })
+        Ok(Self { content_type: JSON.into(), bytes: Bytes::copy_from_slice(text.as_bytes()) })
     }
 
     /// The value as a member of a JSON document. The content type decides, and the bytes have to agree with it.
@@ -132,7 +137,7 @@ mod tests {
     }
 
     fn content(content_type: &str, bytes: &'static [u8]) -> Content {
-        Content { content_type: content_type.to_owned(), bytes: Bytes::from_static(bytes) }
+        Content { content_type: content_type.to_owned().into(), bytes: Bytes::from_static(bytes) }
     }
 
     #[test]

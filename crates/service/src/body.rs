@@ -1,6 +1,7 @@
 //! Bodies: read whole, under a limit, within a time, and within one budget of memory for all requests under way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annulus_protocol::{ErrorCode, Problem};
@@ -53,6 +54,24 @@ impl Budget {
         }
     }
 
+    /// Waits for room for `bytes`, however long it takes: for who reads nothing meanwhile, and is timed by others.
+    pub async fn wait_for(&self, bytes: usize) -> Share {
+        if bytes <= SMALL_BYTES {
+            return Share(None);
+        }
+        let permits = bytes.div_ceil(PERMIT_BYTES).min(self.total) as u32;
+        Share(Arc::clone(&self.permits).acquire_many_owned(permits).await.ok())
+    }
+
+    /// Room for `bytes` at once, or none.
+    pub fn try_take(&self, bytes: usize) -> Option<Share> {
+        if bytes <= SMALL_BYTES {
+            return Some(Share(None));
+        }
+        let permits = bytes.div_ceil(PERMIT_BYTES).min(self.total) as u32;
+        Arc::clone(&self.permits).try_acquire_many_owned(permits).ok().map(|permit| Share(Some(permit)))
+    }
+
     /// Enlarges a share at once or not at all: waiting with a part in hand could wait for ever.
     fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), Problem> {
         let permits = bytes.div_ceil(PERMIT_BYTES) as u32;
@@ -76,14 +95,21 @@ fn no_room() -> Problem {
 #[derive(Debug, Clone)]
 pub struct BodyReader {
     budget: Budget,
-    timeout: Duration,
+    /// In microseconds.
+    timeout_us: Arc<AtomicU64>,
     patience: Duration,
 }
 
 impl BodyReader {
     /// A reader that draws on `budget` and gives a body `timeout` to arrive whole.
     pub fn new(budget: Budget, timeout: Duration) -> Self {
-        Self { budget, timeout, patience: BUDGET_PATIENCE }
+        let timeout_us = Arc::new(AtomicU64::new(timeout.as_micros() as u64));
+        Self { budget, timeout_us, patience: BUDGET_PATIENCE }
+    }
+
+    /// Gives bodies that begin from now on so long.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.timeout_us.store(timeout.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// The same for answers of others, which are read while this node holds one share already: it waits for no further.
@@ -111,11 +137,12 @@ impl BodyReader {
         }
         let mut share = self.budget.acquire(declared.unwrap_or(0), self.patience).await?;
         let reading = self.collect(body, limit, declared, &mut share);
-        match tokio::time::timeout(self.timeout, reading).await {
+        let timeout = Duration::from_micros(self.timeout_us.load(Ordering::Relaxed));
+        match tokio::time::timeout(timeout, reading).await {
             Ok(bytes) => Ok((bytes?, share)),
             Err(_) => Err(Problem::new(
                 ErrorCode::BodyTimeout,
-                format!("the body did not arrive whole within {} ms", self.timeout.as_millis()),
+                format!("the body did not arrive whole within {} ms", timeout.as_millis()),
             )),
         }
     }

@@ -8,10 +8,15 @@ pub mod error;
 pub mod metrics;
 pub mod net;
 pub mod pool;
+pub mod process;
+pub mod reload;
 pub mod request;
 pub mod server;
+pub mod stream;
 pub mod telemetry;
+pub mod workers;
 
 pub use error::ApiError;
 pub use net::{Clock, Listener, Net, SystemNet};
-pub use server::Server;
+pub use server::{Doors, Server, ServerLimits};
+pub use workers::Workers;

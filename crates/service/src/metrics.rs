@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use annulus_protocol::ErrorCode;
+use prometheus::local::LocalHistogram;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 /// Upper bounds of the latency buckets, in seconds: 50 µs to 2 s, the longest deadline.
@@ -71,6 +72,47 @@ impl OperationMetrics {
     }
 }
 
+impl OperationMetrics {
+    /// How many requests there were.
+    pub fn count(&self) -> u64 {
+        self.outcomes.iter().map(IntCounter::get).sum()
+    }
+}
+
+/// The metrics of one operation as one thread counts them: in memory of its own, handed over when somebody looks.
+#[derive(Debug)]
+pub struct LocalOperationMetrics {
+    shared: OperationMetrics,
+    duration: LocalHistogram,
+    outcomes: [u64; Outcome::ALL.len()],
+}
+
+impl OperationMetrics {
+    /// The same for one thread.
+    pub fn local(&self) -> LocalOperationMetrics {
+        let duration = self.duration.local();
+        LocalOperationMetrics { shared: self.clone(), duration, outcomes: [0; Outcome::ALL.len()] }
+    }
+}
+
+impl LocalOperationMetrics {
+    /// Counts some requests that ended in the same way and took `micros` microseconds each.
+    pub fn observe(&mut self, outcome: Outcome, requests: u64, micros: u64) {
+        for _ in 0..requests {
+            self.duration.observe(micros as f64 / 1e6);
+        }
+        self.outcomes[outcome as usize] += requests;
+    }
+
+    /// Hands over what was counted.
+    pub fn flush(&mut self) {
+        self.duration.flush();
+        for (shared, count) in self.shared.outcomes.iter().zip(&mut self.outcomes) {
+            shared.inc_by(std::mem::take(count));
+        }
+    }
+}
+
 /// `annulus_requests_total` and `annulus_request_duration_seconds` of one node.
 #[derive(Debug, Clone)]
 pub struct RequestMetrics {
@@ -131,6 +173,21 @@ pub fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<
     let gauge = prometheus::IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
+}
+
+/// Registers `annulus_node_info`, which is always 1: who the node is, for those who know it by its address only.
+///
+/// # Errors
+/// Where the registry has it already.
+pub fn node_info(registry: &Registry, role: &str, name: &str, zone: Option<&str>) -> prometheus::Result<()> {
+    let help = "Always 1; the labels are the node's name, role, failure zone (empty: none) and version.";
+    let info = prometheus::IntGaugeVec::new(
+        Opts::new("annulus_node_info", help),
+        &["name", "role", "zone", "version"],
+    )?;
+    let labels = [name, role, zone.unwrap_or_default(), env!("CARGO_PKG_VERSION")];
+    info.with_label_values(&labels).set(1);
+    registry.register(Box::new(info))
 }
 
 /// Makes and registers a counter with labels.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -16,6 +17,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 const BACKLOG: u32 = 4096;
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long a connection is silent before the system asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Tells the time of one node: it never steps, so a jump of the machine's wall clock expires nothing.
 pub trait Clock: Send + Sync + 'static {
@@ -58,11 +62,19 @@ impl Clock for SystemClock {
 
 /// A listening socket.
 pub trait Listener: Send + 'static {
-    /// An accepted connection.
+    /// An open connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// An accepted connection on its way to the worker that will serve it.
+    type Accepted: Send + 'static;
 
     /// Waits for the next connection. Errors that concern one connection only are retried inside.
-    fn accept(&mut self) -> impl Future<Output = Self::Io> + Send;
+    fn accept(&mut self) -> impl Future<Output = Self::Accepted> + Send;
+
+    /// Opens an accepted connection on the runtime of the caller, which serves it from then on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn open(accepted: Self::Accepted) -> io::Result<Self::Io>;
 
     /// The address that it is bound to, with the real port where 0 was asked for.
     ///
@@ -168,13 +180,17 @@ pub struct SystemListener(TcpListener);
 
 impl Listener for SystemListener {
     type Io = TcpStream;
+    type Accepted = std::net::TcpStream;
 
-    async fn accept(&mut self) -> TcpStream {
+    async fn accept(&mut self) -> std::net::TcpStream {
         loop {
             match self.0.accept().await {
                 Ok((stream, _)) => {
                     // Without it small answers wait for the peer's delayed acknowledgement.
-                    if stream.set_nodelay(true).is_ok() {
+                    if stream.set_nodelay(true).is_ok()
+                        && set_keepalive(&stream).is_ok()
+                        && let Ok(stream) = stream.into_std()
+                    {
                         return stream;
                     }
                 }
@@ -187,9 +203,18 @@ impl Listener for SystemListener {
         }
     }
 
+    fn open(accepted: std::net::TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(accepted)
+    }
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// A peer that vanished without a word is noticed, also where its connection may stay idle for ever.
+fn set_keepalive(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 fn is_per_connection(error: &io::Error) -> bool {

@@ -8,12 +8,14 @@ mod lines;
 mod trace;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use tracing::Subscriber;
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload;
 
 use crate::config::{LogFormat, LogSettings};
 use lines::Lines;
@@ -30,6 +32,26 @@ pub enum TelemetryError {
     Twice(#[from] SetGlobalDefaultError),
 }
 
+/// The level of the process's logs, to be changed while it runs.
+#[derive(Clone)]
+pub struct LogLevel(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl LogLevel {
+    /// For a process that logs nothing.
+    pub fn none() -> Self {
+        Self(Arc::new(|_| Ok(())))
+    }
+
+    /// Logs at this level from now on: a level, or directives.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        let filter = EnvFilter::builder().parse(level).map_err(|error| format!("log.level: {error}"))?;
+        (self.0)(filter)
+    }
+}
+
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -43,11 +65,12 @@ enum Look {
 ///
 /// # Errors
 /// A level that does not parse, or a process that logs already: `main` calls this once, a library never.
-pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
+pub fn init(log: &LogSettings) -> Result<LogLevel, TelemetryError> {
     let terminal = std::io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let subscriber = subscriber(&log.level, look(log.format, terminal, plain), std::io::stderr)?;
-    Ok(tracing::subscriber::set_global_default(subscriber)?)
+    let (subscriber, level) = subscriber(&log.level, look(log.format, terminal, plain), std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(level)
 }
 
 fn look(format: LogFormat, terminal: bool, plain: bool) -> Look {
@@ -62,7 +85,7 @@ fn subscriber<W>(
     level: &str,
     look: Look,
     writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+) -> Result<(Box<dyn Subscriber + Send + Sync>, LogLevel), TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -73,10 +96,21 @@ where
         .log_internal_errors(false);
     Ok(match look {
         Look::Human { colours } => {
-            Box::new(builder.fmt_fields(lines::fields()).compact().with_ansi(colours).finish())
+            let builder = builder.fmt_fields(lines::fields()).compact().with_ansi(colours);
+            let builder = builder.with_filter_reloading();
+            let level = log_level(builder.reload_handle());
+            (Box::new(builder.finish()), level)
         }
-        Look::Json => Box::new(builder.json().flatten_event(true).with_span_list(false).finish()),
+        Look::Json => {
+            let builder = builder.json().flatten_event(true).with_span_list(false).with_filter_reloading();
+            let level = log_level(builder.reload_handle());
+            (Box::new(builder.finish()), level)
+        }
     })
+}
+
+fn log_level<S: Subscriber + 'static>(handle: reload::Handle<EnvFilter, S>) -> LogLevel {
+    LogLevel(Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
 }
 
 #[cfg(test)]
@@ -103,9 +137,15 @@ mod tests {
 
     /// What `events` log at `level`.
     fn logged(level: &str, look: Look, events: impl FnOnce()) -> String {
+        logged_under_way(level, look, |_| events())
+    }
+
+    /// The same where the events may change it.
+    fn logged_under_way(level: &str, look: Look, events: impl FnOnce(LogLevel)) -> String {
         let page = Page::default();
         let writer = page.clone();
-        let subscriber = subscriber(level, look, move || writer.clone()).unwrap();
+        let (subscriber, level) = subscriber(level, look, move || writer.clone()).unwrap();
+        let events = || events(level);
         tracing::subscriber::with_default(subscriber, events);
         let bytes = page.0.lock().clone();
         String::from_utf8(bytes).unwrap()
@@ -158,6 +198,22 @@ mod tests {
         };
         let text = logged("info,annulus_ring=debug", Look::Human { colours: false }, events);
         assert!(text.contains("seen") && !text.contains("unseen"), "{text}");
+    }
+
+    #[test]
+    fn the_level_can_be_changed_under_way() {
+        let events = |level: LogLevel| {
+            tracing::debug!("first");
+            level.set("debug").unwrap();
+            tracing::debug!("second");
+            assert!(level.set("annulus=[").is_err());
+            level.set("off").unwrap();
+            tracing::error!("third");
+        };
+        for look in [Look::Human { colours: false }, Look::Json] {
+            let text = logged_under_way("info", look, events);
+            assert!(text.contains("second") && text.lines().count() == 1, "{text}");
+        }
     }
 
     #[test]

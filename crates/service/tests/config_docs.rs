@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use annulus_service::config::{Role, Setting, Sources, load, schema};
+use annulus_service::config::{DatasetField, Role, Setting, Sources, dataset_schema, load, schema};
 
 fn documentation() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
@@ -11,7 +11,12 @@ fn documentation() -> String {
 
 fn row(setting: &Setting) -> String {
     let plain = setting.plain.map_or_else(String::new, |plain| {
-        let role = if plain.role == Role::Master { "master" } else { "auxiliary" };
+        let role = match plain.role {
+            Role::Master => "master",
+            Role::Auxiliary => "auxiliary",
+            Role::Refresher => "refresher",
+            Role::Dev => "dev",
+        };
         format!(", {role}: `{}`", plain.name)
     });
     let default =
@@ -20,11 +25,18 @@ fn row(setting: &Setting) -> String {
     format!("| `{path}` | {default} | {help} | {allowed} | `{env}`{plain} |")
 }
 
+fn field_row(field: &DatasetField) -> String {
+    let DatasetField { name, default, kind, help } = field;
+    let default = if default.is_empty() { "none".to_owned() } else { format!("`{default}`") };
+    format!("| `{name}` | {default} | {help} | {} |", kind.allowed())
+}
+
 #[test]
 fn the_tables_have_exactly_the_settings_of_the_schema() {
     let text = documentation();
     let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
-    let expected: Vec<String> = schema().iter().map(row).collect();
+    let fields = dataset_schema().iter().map(field_row);
+    let expected: Vec<String> = schema().iter().map(row).chain(fields).collect();
     assert_eq!(documented, expected, "the rows should read:\n{}\n", expected.join("\n"));
 }
 

@@ -36,7 +36,7 @@ fn everything_that_is_wrong_is_said_at_once() {
       - file annulus.toml: server.hots: no such setting; did you mean server.host?
       - file annulus.toml: [servr]: no such section; did you mean [server]?
       - environment ANNULUS_MASTER_PORT: no such setting; did you mean ANNULUS_MASTER__PORT?
-      - flag --set server.port: no such setting; did you mean master.port or auxiliary.port?
+      - flag --set server.port: no such setting; did you mean master.port or auxiliary.port or refresher.port?
       - file annulus.toml: cluster.replicas = "0": must be a whole number from 1 to 7, or empty
       - file annulus.toml: server.idle_timeout = "75": a duration needs a unit, as in 75s or 75ms; must be a duration from 10ms to 10m
       - environment PORT: master.port = "80000": must be a whole number from 0 to 65535
@@ -63,9 +63,9 @@ fn a_name_like_no_other_is_answered_with_what_there_is() {
     insta::assert_snapshot!(complaint, @r"
     5 things are wrong with the configuration:
       - file annulus.toml: log.zebra: no such setting; there are log.format, log.level
-      - file annulus.toml: verbose: no such setting; the sections are server, limits, cluster, master, auxiliary, log
-      - file annulus.toml: [zebra]: no such section; the sections are server, limits, cluster, master, auxiliary, log
-      - environment ANNULUS_ZEBRA: no such setting; the sections are server, limits, cluster, master, auxiliary, log
+      - file annulus.toml: verbose: no such setting; the sections are server, limits, cluster, master, auxiliary, refresher, log
+      - file annulus.toml: [zebra]: no such section; the sections are server, limits, cluster, master, auxiliary, refresher, log
+      - environment ANNULUS_ZEBRA: no such setting; the sections are server, limits, cluster, master, auxiliary, refresher, log
       - environment ANNULUS_LOG__ZEBRA: no such setting; there are ANNULUS_LOG__FORMAT, ANNULUS_LOG__LEVEL
     ");
 }

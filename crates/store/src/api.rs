@@ -11,17 +11,21 @@ pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
 /// Miss floors that a store keeps: one for each value of the low 12 bits of a key's hash.
 pub const FLOOR_BUCKETS: usize = 4096;
 
+/// All [`Write::marks`] that there can be: four bits.
+pub const MAX_MARKS: u8 = 0xf;
+
 /// How a store is sized and keyed.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes for entries and their index, as really used. The fixed parts ([`Stats::fixed_bytes`]) come on top.
     pub max_bytes: usize,
-    /// Entries at most, tombstones included.
+    /// Entries at most, tombstones included; never more than 16,776,704 a shard.
     pub max_items: Option<usize>,
     /// Largest key + content type + value, in bytes. An entry must also fit into one shard's bytes.
     pub max_entry_bytes: usize,
     /// Shards, rounded down to a power of two; `None` takes one for each 8 entries of the largest size, at least 1
-    /// and at most 64, so that a small store is one exact LRU. Never more than `max_items`.
+    /// and at most 64, or one a GiB where that is more, so that a small store is one exact LRU. Never more than
+    /// `max_items`.
     pub shards: Option<usize>,
     /// When the store was made, on the clock of `now_ms`: what was taken before, nobody here knows.
     pub created_ms: u64,
@@ -72,17 +76,27 @@ pub struct Write<'a> {
     pub deadline_ms: Option<u64>,
     /// The version under which this was first written, where it is carried on under a newer one.
     pub origin: Option<u64>,
+    /// Four bits of the caller's, kept without taking memory; what is above [`MAX_MARKS`] is lost.
+    pub marks: u8,
 }
 
 impl<'a> Write<'a> {
     /// A plain value without type, flags or deadline.
     pub fn value(version: u64, value: &'a [u8]) -> Self {
-        Self { version, value: Some(value), content_type: "", flags: 0, deadline_ms: None, origin: None }
+        Self {
+            version,
+            value: Some(value),
+            content_type: "",
+            flags: 0,
+            deadline_ms: None,
+            origin: None,
+            marks: 0,
+        }
     }
 
     /// A delete.
     pub fn tombstone(version: u64) -> Self {
-        Self { version, value: None, content_type: "", flags: 0, deadline_ms: None, origin: None }
+        Self { version, value: None, content_type: "", flags: 0, deadline_ms: None, origin: None, marks: 0 }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use triomphe::{Arc, ThinArc};
 
-use crate::api::{FLOOR_BUCKETS, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, PutError, Write};
+use crate::api::{FLOOR_BUCKETS, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, MAX_MARKS, PutError, Write};
 use crate::size::allocated;
 
 /// Bytes in front of the tail: the reference count, the header, the tail's length.
@@ -44,7 +44,7 @@ const KNOWN_TYPES: [&str; 16] = [
     "text/plain; charset=utf-8",
 ];
 
-/// Sixteen bytes. The tail behind it is: floor bucket (2), key, flags (4, if any), origin (8, if any), type length and text (if not a
+/// Sixteen bytes. The tail behind it is: floor bucket and, above its 12 bits, the marks (2), key, flags (4, if any), origin (8, if any), type length and text (if not a
 /// known one), value.
 struct Header {
     version: u64,
@@ -55,6 +55,9 @@ struct Header {
 
 /// Where the key stands in the tail.
 const KEY_AT: usize = 2;
+
+/// Where the marks stand in the bytes of the bucket.
+const MARKS_AT: u32 = FLOOR_BUCKETS.ilog2();
 
 /// A value or a tombstone with its key: immutable and reference counted, so that a reader's clone copies 8 bytes.
 ///
@@ -78,7 +81,8 @@ impl Entry {
             key_len: key.len() as u8,
             meta,
         };
-        let bucket = ((hash % FLOOR_BUCKETS as u64) as u16).to_le_bytes();
+        let marks = u16::from(write.marks & MAX_MARKS) << MARKS_AT;
+        let bucket = ((hash % FLOOR_BUCKETS as u64) as u16 | marks).to_le_bytes();
         let flags = write.flags.to_le_bytes();
         let origin = write.origin.unwrap_or_default().to_le_bytes();
         let type_len = [write.content_type.len() as u8];
@@ -180,7 +184,12 @@ impl Entry {
 
     /// The floor bucket of the key, below [`FLOOR_BUCKETS`].
     pub fn bucket(&self) -> usize {
-        usize::from(u16::from_le_bytes([self.0.slice[0], self.0.slice[1]]))
+        usize::from(self.bucket_and_marks()) % FLOOR_BUCKETS
+    }
+
+    /// The marks, as they were written: at most [`MAX_MARKS`].
+    pub fn marks(&self) -> u8 {
+        (self.bucket_and_marks() >> MARKS_AT) as u8
     }
 
     /// Bytes of memory that the entry takes, without its share of the index.
@@ -192,13 +201,15 @@ impl Entry {
     /// clock, so copies differ by the time that they travelled.
     pub(crate) fn is_same_write(&self, other: &Self) -> bool {
         let (mine, theirs) = (&self.0.header.header, &other.0.header.header);
-        mine.version == theirs.version
-            && mine.meta == theirs.meta
-            && self.0.slice[KEY_AT..] == other.0.slice[KEY_AT..]
+        mine.version == theirs.version && mine.meta == theirs.meta && self.0.slice == other.0.slice
     }
 
     pub(crate) fn is_over(&self, now_ms: u64) -> bool {
         self.deadline_ms().is_some_and(|deadline| now_ms >= deadline)
+    }
+
+    fn bucket_and_marks(&self) -> u16 {
+        u16::from_le_bytes([self.0.slice[0], self.0.slice[1]])
     }
 
     fn key_len(&self) -> usize {
@@ -243,25 +254,27 @@ impl fmt::Debug for Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, HEAD_BYTES, Header};
+    use super::{Entry, HEAD_BYTES, Header, MAX_MARKS};
     use crate::Write;
 
     #[test]
     fn an_entry_gives_back_every_part_it_was_made_of() {
         let long = vec![7; 3000];
-        for (key, value, content_type, flags, origin) in [
-            (&b"k"[..], &b""[..], "", 0, None),
-            (&[0xff; 250], &b"v"[..], "text/plain", 1, Some(3)),
-            (b"", &long, "x/y; z=1", u32::MAX, Some(u64::MAX)),
-            (b"key", b"value", "x/y", 0, Some(4)),
+        for (key, value, content_type, flags, origin, marks) in [
+            (&b"k"[..], &b""[..], "", 0, None, 0),
+            (&[0xff; 250], &b"v"[..], "text/plain", 1, Some(3), 1),
+            (b"", &long, "x/y; z=1", u32::MAX, Some(u64::MAX), MAX_MARKS),
+            (b"key", b"value", "x/y", 0, Some(4), 0),
         ] {
             let value_write = Write::value(9, value);
-            let write = Write { content_type, flags, deadline_ms: Some(5), origin, ..value_write };
+            let write = Write { content_type, flags, deadline_ms: Some(5), origin, marks, ..value_write };
             let entry = Entry::new(key, 0x1fff, &write, write.deadline_ms);
             assert_eq!((entry.key(), entry.value()), (key, value));
             assert_eq!((entry.content_type(), entry.flags(), entry.version()), (content_type, flags, 9));
             assert_eq!((entry.deadline_ms(), entry.is_tombstone(), entry.bucket()), (Some(5), false, 0xfff));
-            assert_eq!(entry.origin(), origin);
+            assert_eq!((entry.origin(), entry.marks()), (origin, marks));
+            let unmarked = Entry::new(key, 0x1fff, &Write { marks: 0, ..write }, write.deadline_ms);
+            assert_eq!((entry.is_same_write(&unmarked), entry.is_same_write(&entry)), (marks == 0, true));
             assert_eq!(Ok(entry.memory_bytes()), Entry::cost_of(key, &write));
         }
     }

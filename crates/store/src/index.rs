@@ -1,7 +1,9 @@
 //! The entries of a shard by key, by use and by deadline, and the bytes that all this takes.
 
+use crate::access::{LastUse, Second, Use};
 use crate::entry::Entry;
-use crate::slab::{Recency, Slab};
+use crate::recency::Recency;
+use crate::slab::Slab;
 use crate::table::Table;
 use crate::wheel::{Step, Wheel};
 
@@ -13,6 +15,7 @@ pub(crate) struct Index {
     entry_bytes: usize,
     peak_bytes: usize,
     tombstones: usize,
+    created_ms: u64,
 }
 
 impl Index {
@@ -22,7 +25,7 @@ impl Index {
     /// Bytes that the index of a single entry takes.
     pub(crate) const FIRST_BYTES: usize = Slab::FIRST_BYTES + Table::FIRST_BYTES;
 
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(created_ms: u64) -> Self {
         Self {
             slab: Slab::new(),
             table: Table::new(),
@@ -31,6 +34,7 @@ impl Index {
             entry_bytes: 0,
             peak_bytes: 0,
             tombstones: 0,
+            created_ms,
         }
     }
 
@@ -52,9 +56,9 @@ impl Index {
         self.peak_bytes
     }
 
-    /// Bytes that the next insert needs at once, beside the entry's own.
-    pub(crate) fn growth_bytes(&self) -> usize {
-        self.slab.growth_bytes() + self.table.growth_bytes()
+    /// Bytes that an insert of this hash needs at most at once, beside the entry's own.
+    pub(crate) fn growth_bytes(&self, hash: u64) -> usize {
+        self.slab.growth_bytes() + self.table.growth_bytes(hash)
     }
 
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
@@ -69,16 +73,26 @@ impl Index {
         self.recency.oldest()
     }
 
-    pub(crate) fn touch(&mut self, id: u32) {
+    /// Notes that an entry is read.
+    #[inline]
+    pub(crate) fn touch(&mut self, id: u32, now_ms: u64) {
+        let last_use = LastUse::at(self.second(now_ms), true);
         self.recency.touch(&mut self.slab, id);
+        self.slab.node_mut(id).set_last_use(last_use);
     }
 
-    /// Adds a key that is not there, as the newest.
-    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, now_ms: u64) {
-        self.peak_bytes = self.peak_bytes.max(self.bytes() + self.growth_bytes() + entry.memory_bytes());
+    /// How an entry was used last.
+    pub(crate) fn last_use(&self, id: u32, now_ms: u64) -> Use {
+        self.slab.node(id).last_use().seen(self.second(now_ms))
+    }
+
+    /// Adds a key that is not there, read before or not, as the newest. There are `at_once` bytes meanwhile.
+    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, fetched: bool, now_ms: u64, at_once: usize) {
+        self.peak_bytes = self.peak_bytes.max(at_once);
         self.count(&entry);
         let deadline = entry.deadline_ms();
-        let id = self.slab.insert(entry);
+        let last_use = LastUse::at(self.second(now_ms), fetched);
+        let id = self.slab.insert(entry, last_use);
         self.table.insert(hash, id);
         self.recency.push(&mut self.slab, id);
         if let Some(deadline) = deadline {
@@ -86,12 +100,13 @@ impl Index {
         }
     }
 
-    /// Gives a key another entry and makes it the newest.
-    pub(crate) fn replace(&mut self, id: u32, entry: Entry, now_ms: u64) {
+    /// Gives a key another entry, read before or not, and makes it the newest.
+    pub(crate) fn replace(&mut self, id: u32, entry: Entry, fetched: bool, now_ms: u64) {
         self.wheel.remove(&mut self.slab, id);
         let deadline = entry.deadline_ms();
         self.count(&entry);
-        if let Some(old) = self.slab.replace(id, entry) {
+        let last_use = LastUse::at(self.second(now_ms), fetched);
+        if let Some(old) = self.slab.replace(id, entry, last_use) {
             self.discount(&old);
         }
         self.peak_bytes = self.peak_bytes.max(self.bytes());
@@ -126,6 +141,10 @@ impl Index {
         let end = self.slab.end().min(from.saturating_add(u32::try_from(max).unwrap_or(u32::MAX)));
         let next = (end < self.slab.end()).then_some(end);
         ((from..end).filter_map(|id| self.slab.entry(id)), next)
+    }
+
+    fn second(&self, now_ms: u64) -> Second {
+        Second::of(now_ms, self.created_ms)
     }
 
     fn count(&mut self, entry: &Entry) {

@@ -25,14 +25,17 @@
 //!   that cannot grow under the bound evicts instead. Not in it: what callers hold (an entry being put together before
 //!   the lock is taken, clones handed out to readers) and [`Stats::fixed_bytes`].
 //!
-//! Inside, a shard is a table from hash to node (10 to 12.5 bytes an entry), a slab of nodes (24 bytes), a recency
-//! list and a timing wheel through these nodes, and one allocation for each entry (32 bytes + 2 + key + value).
+//! Inside, a shard is a table from hash to node (7 to 8.5 bytes an entry), a slab of nodes (24 bytes), a recency list
+//! and a timing wheel through these nodes, and one allocation for each entry (32 bytes + 2 + key + value).
 
+mod access;
 mod api;
 mod entry;
 mod ghosts;
 mod index;
+mod keyed;
 mod promises;
+mod recency;
 mod recent;
 mod record;
 mod shard;
@@ -41,11 +44,13 @@ mod slab;
 mod snapshot;
 mod store;
 mod table;
+mod update;
 mod wheel;
 
+pub use access::Use;
 pub use api::{
-    Condition, FLOOR_BUCKETS, Lookup, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, Miss, MissReason, Options,
-    Previous, PutError, Stats, Taken, Write,
+    Condition, FLOOR_BUCKETS, Lookup, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, MAX_MARKS, Miss, MissReason,
+    Options, Previous, PutError, Stats, Taken, Write,
 };
 pub use entry::Entry;
 pub use record::{Record, RecordError};
@@ -53,5 +58,6 @@ pub use snapshot::{
     Batch, SnapshotError, SnapshotFault, SnapshotReader, SnapshotSummary, SnapshotTotals, SnapshotWriter,
 };
 pub use store::{ScanCursor, Store};
+pub use update::{Change, Decision, Found, Updated, ValueFrom};
 
 pub(crate) use store::bucket_of;

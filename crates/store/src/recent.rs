@@ -9,9 +9,13 @@ use crate::promises::Fingerprint;
 const MAX_WRITES: usize = 1024;
 
 struct Write {
-    key: Fingerprint,
-    version: u64,
+    mark: u64,
     at_ms: u64,
+}
+
+/// Of one write. That two are alike is as likely as that two keyed hashes are.
+fn mark(key: Fingerprint, version: u64) -> u64 {
+    (key.1 ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key.0
 }
 
 /// The last [`MAX_WRITES`] writes of a shard. Asked only when a write is refused, and then read through: 1,024 steps.
@@ -33,12 +37,13 @@ impl Recent {
         {
             self.since_ms = oldest.at_ms;
         }
-        self.writes.push_back(Write { key, version, at_ms: now_ms });
+        self.writes.push_back(Write { mark: mark(key, version), at_ms: now_ms });
     }
 
     /// Whether this very write was taken.
     pub(crate) fn ask(&self, key: Fingerprint, version: u64, now_ms: u64) -> Taken {
-        if self.writes.iter().any(|write| write.version == version && write.key == key) {
+        let mark = mark(key, version);
+        if self.writes.iter().any(|write| write.mark == mark) {
             return Taken::Once;
         }
         Taken::NotWithin { ms: now_ms.saturating_sub(self.since_ms) }

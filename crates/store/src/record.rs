@@ -1,8 +1,8 @@
 //! One entry as bytes: in a snapshot, and on its way to another node.
 //!
 //! A record is, in this order: one byte that says which optional parts are there; the key's length and the key; the
-//! version (8 bytes); then, if there, the origin (8 bytes), the flags (4 bytes), the content type's length and text,
-//! the deadline, the value's length and the value. Fixed numbers are little-endian; lengths and the deadline are
+//! version (8 bytes); then, if there, the origin (8 bytes), the flags (4 bytes), the marks (1 byte), the content type's
+//! length and text, the deadline, the value's length and the value. Fixed numbers are little-endian; lengths and the deadline are
 //! variable-length (LEB128). A record has no checksum: what carries it has.
 
 use std::fmt;
@@ -15,7 +15,8 @@ const HAS_ORIGIN: u8 = 1 << 1;
 const HAS_FLAGS: u8 = 1 << 2;
 const HAS_TYPE: u8 = 1 << 3;
 const HAS_DEADLINE: u8 = 1 << 4;
-const ALL_PARTS: u8 = HAS_VALUE | HAS_ORIGIN | HAS_FLAGS | HAS_TYPE | HAS_DEADLINE;
+const HAS_MARKS: u8 = 1 << 5;
+const ALL_PARTS: u8 = HAS_VALUE | HAS_ORIGIN | HAS_FLAGS | HAS_TYPE | HAS_DEADLINE | HAS_MARKS;
 
 /// An entry or a tombstone outside the store, borrowed from an [`Entry`] or from the bytes it came in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Record<'a> {
     pub origin: Option<u64>,
     /// The client's 32 bits.
     pub flags: u32,
+    /// As [`Write::marks`].
+    pub marks: u8,
     /// At most [`MAX_CONTENT_TYPE_BYTES`].
     pub content_type: &'a str,
     /// When the entry ends, in milliseconds since the Unix epoch. Between nodes, whose clocks differ, it is the
@@ -45,6 +48,7 @@ impl<'a> Record<'a> {
             version: entry.version(),
             origin: entry.origin(),
             flags: entry.flags(),
+            marks: entry.marks(),
             content_type: entry.content_type(),
             deadline_ms: entry.deadline_ms(),
             value: (!entry.is_tombstone()).then(|| entry.value()),
@@ -58,6 +62,7 @@ impl<'a> Record<'a> {
             value: self.value,
             content_type: self.content_type,
             flags: self.flags,
+            marks: self.marks,
             deadline_ms: self.deadline_ms,
             origin: self.origin,
         }
@@ -75,6 +80,9 @@ impl<'a> Record<'a> {
         }
         if self.flags != 0 {
             out.extend_from_slice(&self.flags.to_le_bytes());
+        }
+        if self.marks != 0 {
+            out.push(self.marks);
         }
         if !self.content_type.is_empty() {
             put_bytes(out, self.content_type.as_bytes());
@@ -95,6 +103,7 @@ impl<'a> Record<'a> {
             + 8
             + self.origin.map_or(0, |_| 8)
             + if self.flags == 0 { 0 } else { 4 }
+            + usize::from(self.marks != 0)
             + type_len
             + self.deadline_ms.map_or(0, number_len)
             + self.value.map_or(0, bytes_len)
@@ -117,6 +126,7 @@ impl<'a> Record<'a> {
             version: u64::from_le_bytes(array(&mut rest)?),
             origin: if has(HAS_ORIGIN) { Some(u64::from_le_bytes(array(&mut rest)?)) } else { None },
             flags: if has(HAS_FLAGS) { u32::from_le_bytes(array(&mut rest)?) } else { 0 },
+            marks: if has(HAS_MARKS) { u8::from_le_bytes(array(&mut rest)?) } else { 0 },
             content_type: if has(HAS_TYPE) { take_text(&mut rest)? } else { "" },
             deadline_ms: if has(HAS_DEADLINE) { Some(take_number(&mut rest)?) } else { None },
             value: if has(HAS_VALUE) { Some(take_bytes(&mut rest, usize::MAX)?) } else { None },
@@ -133,6 +143,7 @@ impl<'a> Record<'a> {
         part(self.value.is_some(), HAS_VALUE)
             | part(self.origin.is_some(), HAS_ORIGIN)
             | part(self.flags != 0, HAS_FLAGS)
+            | part(self.marks != 0, HAS_MARKS)
             | part(!self.content_type.is_empty(), HAS_TYPE)
             | part(self.deadline_ms.is_some(), HAS_DEADLINE)
     }
@@ -244,6 +255,7 @@ mod tests {
             version: 1,
             origin: None,
             flags: 0,
+            marks: 0,
             content_type: "",
             deadline_ms: None,
             value: None,
@@ -277,7 +289,7 @@ mod tests {
     #[test]
     fn bytes_that_no_record_has_are_refused() {
         let decode = |bytes: &[u8]| Record::decode(&mut &*bytes).map(|_| ());
-        assert_eq!(decode(&[ALL_PARTS + 1]), Err(RecordError::UnknownParts { parts: 32 }));
+        assert_eq!(decode(&[ALL_PARTS + 1]), Err(RecordError::UnknownParts { parts: 64 }));
         assert_eq!(decode(&[HAS_TYPE, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]), Err(RecordError::NotText));
         assert_eq!(decode(&[&[0][..], &[0xff; 11]].concat()), Err(RecordError::NumberTooLong));
         assert_eq!(decode(&[HAS_VALUE, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 1]), Err(RecordError::Cut));

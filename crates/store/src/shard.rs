@@ -1,14 +1,17 @@
 //! One shard: an exact LRU of entries under a byte bound, with versions, floors and promises. Everything here is one
 //! step under the shard's lock.
 
-use siphasher::sip::SipHasher13;
+use std::sync::Arc;
 
 use crate::api::{Condition, Lookup, Miss, MissReason, Options, Previous, PutError, Taken};
 use crate::entry::Entry;
 use crate::ghosts::Ghosts;
 use crate::index::Index;
+use crate::keyed::Hasher;
 use crate::promises::{Fingerprint, Promises};
 use crate::recent::Recent;
+use crate::slab::MAX_NODES;
+use crate::update::Found;
 
 /// Why an entry is dropped.
 #[derive(Clone, Copy)]
@@ -31,6 +34,24 @@ pub(crate) struct Counters {
     pub(crate) refused: u64,
 }
 
+/// A key with its two hashes: the ring's and the index's.
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) ring_hash: u64,
+    pub(crate) hash: u64,
+}
+
+/// A key's place in a shard, as long as the lock is held.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The key's two hashes: the ring's and the index's.
+    key: Fingerprint,
+    bucket: usize,
+    /// The entry's node, if it is there and alive.
+    node: Option<u32>,
+}
+
 pub(crate) struct Shard {
     pub(crate) index: Index,
     pub(crate) promises: Promises,
@@ -39,7 +60,7 @@ pub(crate) struct Shard {
     ghosts: Ghosts,
     /// Floors of the buckets that end in this shard's number.
     floors: Box<[u64]>,
-    hasher: SipHasher13,
+    hasher: Arc<Hasher>,
     max_bytes: usize,
     max_items: usize,
     promise_ttl_ms: u64,
@@ -51,62 +72,94 @@ impl Shard {
     /// Bytes that do not depend on what is stored, without the floors.
     pub(crate) const FIXED_BYTES: usize = size_of::<Self>() + Index::FIXED_BYTES + Ghosts::BYTES;
 
-    pub(crate) fn new(options: &Options, max_bytes: usize, max_items: usize, buckets: usize) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        hasher: Arc<Hasher>,
+        max_bytes: usize,
+        max_items: usize,
+        buckets: usize,
+    ) -> Self {
         Self {
-            index: Index::new(),
+            index: Index::new(options.created_ms),
             promises: Promises::default(),
             counters: Counters::default(),
             recent: Recent::new(options.created_ms),
             ghosts: Ghosts::new(),
             floors: vec![0; buckets].into_boxed_slice(),
-            hasher: SipHasher13::new_with_keys(options.hash_seed, !options.hash_seed),
+            hasher,
             max_bytes,
-            max_items,
+            max_items: max_items.min(MAX_NODES as usize),
             promise_ttl_ms: options.promise_ttl_ms,
             refuses_older: options.refuses_older,
             keeps_floors: options.keeps_floors,
         }
     }
 
-    pub(crate) fn get(&mut self, key: &[u8], bucket: usize, now_ms: u64, touch: bool) -> Lookup {
-        let hash = self.hasher.hash(key);
-        let Some(id) = self.find_alive(key, hash, now_ms) else {
-            let (version, reason) = (self.floor(bucket), self.ghosts.reason(hash));
-            return Lookup::Miss(Miss { version, reason, tombstone: false });
+    /// Where a key is. An entry whose time is over goes first.
+    pub(crate) fn place(&mut self, key: Key<'_>, now_ms: u64) -> Place {
+        let node = self.find_alive(key, now_ms);
+        Place { key: (key.ring_hash, key.hash), bucket: crate::bucket_of(key.ring_hash), node }
+    }
+
+    /// What is there.
+    pub(crate) fn found(&self, place: Place, now_ms: u64) -> Found<'_> {
+        let Some((node, entry)) = place.node.and_then(|node| Some((node, self.index.entry(node)?))) else {
+            let (version, reason) = (self.floor(place.bucket), self.ghosts.reason(place.key.1));
+            return Found::Miss(Miss { version, reason, tombstone: false });
         };
-        match self.index.entry(id) {
-            Some(entry) if !entry.is_tombstone() => {
-                let entry = entry.clone();
-                if touch {
-                    self.index.touch(id);
-                }
-                Lookup::Hit(entry)
-            }
-            other => {
-                let version = other.map_or(0, Entry::version);
-                Lookup::Miss(Miss { version, reason: MissReason::Deleted, tombstone: true })
-            }
+        if entry.is_tombstone() {
+            let version = entry.version();
+            return Found::Miss(Miss { version, reason: MissReason::Deleted, tombstone: true });
+        }
+        Found::Hit { entry, last_use: self.index.last_use(node, now_ms) }
+    }
+
+    /// Notes that a value was read.
+    pub(crate) fn touch(&mut self, place: Place, now_ms: u64) {
+        let is_value = |node: &u32| self.index.entry(*node).is_some_and(|entry| !entry.is_tombstone());
+        if let Some(node) = place.node.filter(is_value) {
+            self.index.touch(node, now_ms);
         }
     }
 
+    /// Shows what is there, and notes that it was read if `show` says so.
+    pub(crate) fn read<R>(
+        &mut self,
+        key: Key<'_>,
+        now_ms: u64,
+        show: impl FnOnce(Found<'_>) -> (R, bool),
+    ) -> R {
+        let place = self.place(key, now_ms);
+        let found = self.found(place, now_ms);
+        let is_hit = found.hit().is_some();
+        let (shown, counts) = show(found);
+        if is_hit
+            && counts
+            && let Some(node) = place.node
+        {
+            self.index.touch(node, now_ms);
+        }
+        shown
+    }
+
+    /// Takes an entry, `fetched` before or not, if nothing known speaks against it.
     pub(crate) fn put(
         &mut self,
         entry: Entry,
-        ring_hash: u64,
+        fetched: bool,
+        place: Place,
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
-        let hash = self.hasher.hash(entry.key());
-        let found = self.find_alive(entry.key(), hash, now_ms);
-        let current = found.and_then(|id| self.index.entry(id));
-        let known = current.map_or_else(|| self.floor(entry.bucket()), Entry::version);
+        let current = place.node.and_then(|id| self.index.entry(id));
+        let known = current.map_or_else(|| self.floor(place.bucket), Entry::version);
         let exists = current.is_some_and(|current| !current.is_tombstone());
         let previous =
             current.map(|current| Previous { version: current.version(), tombstone: current.is_tombstone() });
         if current.is_some_and(|current| current.is_same_write(&entry)) {
             return Ok(previous);
         }
-        let promised = self.promises.standing((ring_hash, hash), now_ms);
+        let promised = self.promises.standing(place.key, now_ms);
         let holds = match condition {
             Condition::Always => true,
             Condition::Absent => !exists,
@@ -114,38 +167,31 @@ impl Shard {
             Condition::VersionIs(version) => exists && known == version,
             // A higher promise is answered below, with the ballot to go above.
             Condition::Promised => promised.is_some_and(|ballot| {
-                let usable = self.promises.usable((ring_hash, hash), self.promise_ttl_ms, now_ms);
+                let usable = self.promises.usable(place.key, self.promise_ttl_ms, now_ms);
                 ballot > entry.version() || usable == Some(entry.version())
             }),
         };
         if !holds {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
-        self.check_known((ring_hash, hash), known, entry.version(), now_ms)?;
+        self.check_known(place.key, known, entry.version(), now_ms)?;
         self.check_promised(promised, entry.version())?;
-        self.promises.remove((ring_hash, hash));
-        self.recent.took((ring_hash, hash), entry.version(), now_ms);
+        self.promises.remove(place.key);
+        self.recent.took(place.key, entry.version(), now_ms);
         if let Some(origin) = entry.origin() {
-            self.recent.took((ring_hash, hash), origin, now_ms);
+            self.recent.took(place.key, origin, now_ms);
         }
-        self.store(entry, hash, found, now_ms);
+        self.store(entry, fetched, place, now_ms);
         Ok(previous)
     }
 
-    pub(crate) fn promise(
-        &mut self,
-        key: &[u8],
-        ring_hash: u64,
-        ballot: u64,
-        now_ms: u64,
-    ) -> Result<Lookup, PutError> {
-        let fingerprint: Fingerprint = (ring_hash, self.hasher.hash(key));
-        let bucket = crate::bucket_of(ring_hash);
-        let found = self.get(key, bucket, now_ms, false);
-        self.check_known(fingerprint, found.version(), ballot, now_ms)?;
-        self.check_promised(self.promises.standing(fingerprint, now_ms), ballot)?;
+    pub(crate) fn promise(&mut self, key: Key<'_>, ballot: u64, now_ms: u64) -> Result<Lookup, PutError> {
+        let place = self.place(key, now_ms);
+        let found = self.found(place, now_ms).to_lookup();
+        self.check_known(place.key, found.version(), ballot, now_ms)?;
+        self.check_promised(self.promises.standing(place.key, now_ms), ballot)?;
         let until_ms = now_ms.saturating_add(self.promise_ttl_ms);
-        if self.promises.insert(fingerprint, ballot, until_ms, now_ms) {
+        if self.promises.insert(place.key, ballot, until_ms, now_ms) {
             Ok(found)
         } else {
             Err(PutError::Busy)
@@ -183,18 +229,17 @@ impl Shard {
     }
 
     /// Lets go of an entry that lives elsewhere now. The floor stays: the same version may come back.
-    pub(crate) fn drop_moved(&mut self, key: &[u8], version: u64) -> bool {
-        let hash = self.hasher.hash(key);
-        let found = self.find(key, hash);
+    pub(crate) fn drop_moved(&mut self, key: Key<'_>, version: u64) -> bool {
+        let found = self.find(key);
         let same = |id: &u32| self.index.entry(*id).is_some_and(|entry| entry.version() == version);
         let Some(id) = found.filter(same) else { return false };
-        self.index.remove(hash, id);
-        self.ghosts.remember(hash, MissReason::Moved);
+        self.index.remove(key.hash, id);
+        self.ghosts.remember(key.hash, MissReason::Moved);
         true
     }
 
-    pub(crate) fn forget_version(&mut self, key: &[u8], version: u64) -> bool {
-        let Some(id) = self.find(key, self.hasher.hash(key)) else { return false };
+    pub(crate) fn forget_version(&mut self, key: Key<'_>, version: u64) -> bool {
+        let Some(id) = self.find(key) else { return false };
         let same = self.index.entry(id).is_some_and(|entry| entry.version() == version);
         if same {
             self.forget(id, Cause::Superseded);
@@ -266,13 +311,13 @@ impl Shard {
         }
     }
 
-    fn find(&self, key: &[u8], hash: u64) -> Option<u32> {
-        self.index.find(hash, key)
+    fn find(&self, key: Key<'_>) -> Option<u32> {
+        self.index.find(key.hash, key.bytes)
     }
 
     /// The key's node, unless its time is over: then it goes first.
-    fn find_alive(&mut self, key: &[u8], hash: u64, now_ms: u64) -> Option<u32> {
-        let id = self.find(key, hash)?;
+    fn find_alive(&mut self, key: Key<'_>, now_ms: u64) -> Option<u32> {
+        let id = self.find(key)?;
         if self.index.entry(id).is_some_and(|entry| entry.is_over(now_ms)) {
             self.forget(id, Cause::Age);
             return None;
@@ -281,34 +326,35 @@ impl Shard {
     }
 
     /// Puts an accepted entry in. What must go for it goes before.
-    fn store(&mut self, entry: Entry, hash: u64, replaced: Option<u32>, now_ms: u64) {
-        if let Some(id) = replaced {
+    fn store(&mut self, entry: Entry, fetched: bool, place: Place, now_ms: u64) {
+        let hash = place.key.1;
+        if let Some(id) = place.node {
             let freed = self.index.entry(id).map_or(0, Entry::memory_bytes);
             if self.index.bytes() - freed + entry.memory_bytes() <= self.max_bytes {
-                self.index.replace(id, entry, now_ms);
+                self.index.replace(id, entry, fetched, now_ms);
                 return;
             }
             self.index.remove(hash, id);
         }
-        self.make_room(entry.memory_bytes());
-        self.index.insert(hash, entry, now_ms);
+        let at_once = self.make_room(hash, entry.memory_bytes());
+        self.index.insert(hash, entry, fetched, now_ms, at_once);
         debug_assert!(self.index.peak_bytes() <= self.max_bytes, "a put went over the bound");
     }
 
-    /// Evicts until an entry fits together with what the index allocates for it. If the index would have to grow past
-    /// the bound, evicting makes it stay.
-    fn make_room(&mut self, entry_bytes: usize) {
+    /// Evicts until an entry of this hash fits together with what the index allocates for it. If the index would have
+    /// to grow past the bound, evicting makes it stay. Gives back the bytes that there will be at once.
+    fn make_room(&mut self, hash: u64, entry_bytes: usize) -> usize {
         loop {
-            let bytes = self.index.bytes() + self.index.growth_bytes() + entry_bytes;
+            let bytes = self.index.bytes() + self.index.growth_bytes(hash) + entry_bytes;
             let cause = match (bytes > self.max_bytes, self.index.len() >= self.max_items) {
                 (_, true) => Cause::ItemBound,
                 (true, false) => Cause::ByteBound,
-                (false, false) => return,
+                (false, false) => return bytes,
             };
             let Some(id) = self.index.oldest() else {
                 // Only the empty index is left, grown for smaller entries than this one.
                 self.index.reset();
-                return;
+                return self.index.growth_bytes(hash) + entry_bytes;
             };
             self.forget(id, cause);
         }

@@ -1,19 +1,25 @@
 //! The store: shards behind locks.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::api::{Condition, FLOOR_BUCKETS, Lookup, Options, Previous, PutError, Stats, Write};
 use crate::entry::Entry;
 use crate::index::Index;
-use crate::shard::Shard;
+use crate::keyed::Hasher;
+use crate::shard::{Key, Shard};
+use crate::update::Found;
 
 /// Shards at most.
 const MAX_SHARDS: usize = FLOOR_BUCKETS;
 
 /// Shards that a store takes by itself at most.
 const MAX_AUTO_SHARDS: usize = 64;
+
+/// Bytes of a shard that a store takes by itself at most: so many of the smallest entries can be numbered.
+const MAX_AUTO_SHARD_BYTES: usize = 1 << 30;
 
 /// Entries of the largest size that each shard has room for, if the store chooses the shards.
 const LARGEST_A_SHARD: usize = 8;
@@ -34,6 +40,7 @@ pub(crate) fn bucket_of(hash: u64) -> usize {
 /// taken, and never out.
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
+    hasher: Arc<Hasher>,
     shard_bytes: usize,
     options: Options,
 }
@@ -51,26 +58,42 @@ impl Store {
         let wanted = options.shards.unwrap_or_else(|| {
             let room = options.max_bytes / options.max_entry_bytes.saturating_mul(LARGEST_A_SHARD).max(1);
             room.min(MAX_AUTO_SHARDS)
+                .max(options.max_bytes.div_ceil(MAX_AUTO_SHARD_BYTES).next_power_of_two())
         });
         let max_items = options.max_items.unwrap_or(usize::MAX);
         let count = 1 << wanted.min(max_items).clamp(1, MAX_SHARDS).ilog2();
         let shard_bytes = options.max_bytes / count;
+        let hasher = Arc::new(Hasher::new(options.hash_seed));
         let shard = |i: usize| {
-            let max_items = max_items / count + usize::from(i < max_items % count);
-            Mutex::new(Shard::new(&options, shard_bytes, max_items.max(1), FLOOR_BUCKETS / count))
+            let max_items = (max_items / count + usize::from(i < max_items % count)).max(1);
+            let buckets = FLOOR_BUCKETS / count;
+            Mutex::new(Shard::new(&options, Arc::clone(&hasher), shard_bytes, max_items, buckets))
         };
         let shards = (0..count).map(shard).collect();
-        Self { shards, shard_bytes, options }
+        Self { shards, hasher, shard_bytes, options }
     }
 
     /// Looks a key up and makes it the most recently used.
     pub fn get(&self, key: &[u8], hash: u64, now_ms: u64) -> Lookup {
-        self.shard(hash).lock().get(key, bucket_of(hash), now_ms, true)
+        self.read(key, hash, now_ms, |found| (found.to_lookup(), true))
     }
 
     /// Looks a key up without making it more recently used.
     pub fn peek(&self, key: &[u8], hash: u64, now_ms: u64) -> Lookup {
-        self.shard(hash).lock().get(key, bucket_of(hash), now_ms, false)
+        self.read(key, hash, now_ms, |found| (found.to_lookup(), false))
+    }
+
+    /// Shows what is there to `show` while the shard's lock is held: the way to copy a small value out without an
+    /// allocation; of a large one, keep a clone. What `show` gives back besides is whether it counts as a read.
+    pub fn read<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        now_ms: u64,
+        show: impl FnOnce(Found<'_>) -> (R, bool),
+    ) -> R {
+        let key = self.key(key, hash);
+        self.shard(hash).lock().read(key, now_ms, show)
     }
 
     /// Writes a value or a tombstone, if the condition holds and the version is above all that is known of the key:
@@ -89,17 +112,25 @@ impl Store {
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
-        let bytes = Entry::cost_of(key, write)? + Index::FIRST_BYTES;
+        let key = self.key(key, hash);
+        let entry = self.entry(key, write, now_ms)?;
+        let mut shard = self.shard(hash).lock();
+        let place = shard.place(key, now_ms);
+        shard.put(entry, false, place, condition, now_ms)
+    }
+
+    /// The entry that a write makes, if it can be one here.
+    pub(crate) fn entry(&self, key: Key<'_>, write: &Write<'_>, now_ms: u64) -> Result<Entry, PutError> {
+        let bytes = Entry::cost_of(key.bytes, write)? + Index::FIRST_BYTES;
         if bytes > self.shard_bytes {
             return Err(PutError::TooLarge { bytes, limit: self.shard_bytes });
         }
-        let bytes = key.len() + write.content_type.len() + write.value.map_or(0, <[u8]>::len);
+        let bytes = key.bytes.len() + write.content_type.len() + write.value.map_or(0, <[u8]>::len);
         if bytes > self.options.max_entry_bytes {
             return Err(PutError::TooLarge { bytes, limit: self.options.max_entry_bytes });
         }
         let age_out = || write.value.is_none().then(|| now_ms.saturating_add(self.options.tombstone_ttl_ms));
-        let entry = Entry::new(key, hash, write, write.deadline_ms.or_else(age_out));
-        self.shard(hash).lock().put(entry, hash, condition, now_ms)
+        Ok(Entry::new(key.bytes, key.ring_hash, write, write.deadline_ms.or_else(age_out)))
     }
 
     /// Promises that the key accepts nothing below `ballot` for `promise_ttl_ms`, and says what is there now. The write
@@ -114,7 +145,8 @@ impl Store {
     /// [`PutError::Refused`] if a version at or above the ballot is known, [`PutError::Promised`] if a higher ballot is;
     /// [`PutError::Busy`] if 1,024 promises stand in the key's shard.
     pub fn promise(&self, key: &[u8], hash: u64, ballot: u64, now_ms: u64) -> Result<Lookup, PutError> {
-        self.shard(hash).lock().promise(key, hash, ballot, now_ms)
+        let key = self.key(key, hash);
+        self.shard(hash).lock().promise(key, ballot, now_ms)
     }
 
     /// Drops entries whose deadline passed at least 256 ms ago, read or not, and gives back how many. To be called
@@ -134,12 +166,14 @@ impl Store {
     /// Lets go of an entry that another node holds now, if it still has this version, and gives back whether it had.
     /// The floor stays, so that the same version can come back.
     pub fn drop_moved(&self, key: &[u8], hash: u64, version: u64) -> bool {
+        let key = self.key(key, hash);
         self.shard(hash).lock().drop_moved(key, version)
     }
 
     /// Forgets an entry that still has this version, raising its bucket's floor, and gives back whether it had: for one that
     /// others have replaced or forgotten.
     pub fn forget(&self, key: &[u8], hash: u64, version: u64) -> bool {
+        let key = self.key(key, hash);
         self.shard(hash).lock().forget_version(key, version)
     }
 
@@ -207,7 +241,12 @@ impl Store {
         self.shards.len()
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+    /// Hashes a key; before the lock is taken.
+    pub(crate) fn key<'a>(&self, bytes: &'a [u8], ring_hash: u64) -> Key<'a> {
+        Key { bytes, ring_hash, hash: self.hasher.hash(bytes) }
+    }
+
+    pub(crate) fn shard(&self, hash: u64) -> &Mutex<Shard> {
         &self.shards[bucket_of(hash) & (self.shards.len() - 1)]
     }
 }

@@ -5,7 +5,7 @@
 //! when its entry is overwritten or evicted, so the wheel never holds garbage. A node moves down at most six times.
 
 use crate::entry::Entry;
-use crate::slab::{NIL, Slab};
+use crate::slab::{MAX_NODES, NIL, Slab};
 
 /// A tick is 2^8 ms: entries leave memory up to 256 ms after their deadline.
 const TICK_BITS: u32 = 8;
@@ -13,8 +13,8 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 7;
 
-/// Marks a `due_prev` that names the slot whose first node this is.
-const FIRST: u32 = 1 << 31;
+/// A `due_prev` from here on names the slot whose first node this is.
+const FIRST: u32 = MAX_NODES;
 
 pub(crate) struct Wheel {
     /// The tick up to which slots have been emptied, or are being so.
@@ -53,19 +53,20 @@ impl Wheel {
     /// Takes a node out, if it is in.
     pub(crate) fn remove(&mut self, slab: &mut Slab, id: u32) {
         let node = slab.node_mut(id);
-        let (prev, next) = (node.due_prev, node.due_next);
-        (node.due_prev, node.due_next) = (NIL, NIL);
+        let (prev, next) = (node.due_prev.id(), node.due_next.id());
         if prev == NIL {
             return;
         }
+        node.due_prev.set(NIL);
+        node.due_next.set(NIL);
         if next != NIL {
-            slab.node_mut(next).due_prev = prev;
+            slab.node_mut(next).due_prev.set(prev);
         }
-        if prev & FIRST == 0 {
-            slab.node_mut(prev).due_next = next;
+        if prev < FIRST {
+            slab.node_mut(prev).due_next.set(next);
             return;
         }
-        let slot = (prev ^ FIRST) as usize;
+        let slot = (prev - FIRST) as usize;
         self.heads[slot] = next;
         if next == NIL {
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
@@ -111,10 +112,11 @@ impl Wheel {
         let slot = level * SLOTS + in_level;
         let head = self.heads[slot];
         if head != NIL {
-            slab.node_mut(head).due_prev = id;
+            slab.node_mut(head).due_prev.set(id);
         }
         let node = slab.node_mut(id);
-        (node.due_prev, node.due_next) = (FIRST | slot as u32, head);
+        node.due_prev.set(FIRST + slot as u32);
+        node.due_next.set(head);
         self.heads[slot] = id;
         self.occupied[level] |= 1 << in_level;
     }
@@ -131,10 +133,12 @@ mod tests {
 
     use super::{Step, Wheel};
     use crate::Write;
+    use crate::access::LastUse;
     use crate::entry::Entry;
     use crate::slab::Slab;
 
     const NOW: u64 = 1_700_000_000_000;
+    const NEVER: LastUse = LastUse(0);
     const YEAR: u64 = 365 * 86_400_000;
 
     fn wheel_with(deadlines: &[u64]) -> (Wheel, Slab) {
@@ -142,7 +146,7 @@ mod tests {
         for deadline in deadlines {
             let entry = Entry::new(b"", 0, &Write::value(1, b""), Some(*deadline));
             let kept = entry.deadline_ms().unwrap();
-            let id = slab.insert(entry);
+            let id = slab.insert(entry, NEVER);
             wheel.add(&mut slab, id, kept, NOW);
         }
         (wheel, slab)
@@ -182,7 +186,8 @@ mod tests {
         for now in [NOW, NOW + 20 * YEAR, u64::MAX] {
             let (mut wheel, mut slab) = wheel_with(&[]);
             assert!(drain(&mut wheel, &mut slab, now).0.is_empty());
-            let id = slab.insert(Entry::new(b"", 0, &Write::value(1, b""), Some(NOW - 1)));
+            let entry = Entry::new(b"", 0, &Write::value(1, b""), Some(NOW - 1));
+            let id = slab.insert(entry, NEVER);
             wheel.add(&mut slab, id, NOW - 1, NOW);
             assert_eq!(drain(&mut wheel, &mut slab, now).0, [NOW - 1]);
         }

@@ -9,7 +9,7 @@ use annulus_protocol::Key;
 use crate::raw_http::{Answer, RawHttp};
 
 /// Longer than any request may take: an answer that does not come by then never comes.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Talks to one node.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,11 @@ impl Client {
     /// A client of the node that listens there.
     pub fn new(address: SocketAddr) -> Self {
         Self { address }
+    }
+
+    /// Where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A request that sends `target` as it is.

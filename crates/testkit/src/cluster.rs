@@ -1,7 +1,10 @@
 //! A cluster of real processes.
 
+mod faults;
+mod programs;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,11 +12,11 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::clocks::Clocks;
+use crate::disk::Disk;
 use crate::process::{Program, Starting};
-use crate::{Client, Process, RedisServer, Shape, eventually};
+use crate::{Client, FaultProxy, Process, RedisServer, Shape, eventually};
 
-/// The secret of every cluster with a Redis.
-const SECRET: &str = "a-secret-of-the-tests";
 /// How long data may move; debug builds on busy machines are slow.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Longer than an auxiliary hands over before it goes all the same.
@@ -25,7 +28,14 @@ pub struct Cluster {
     masters: Vec<Process>,
     auxiliaries: Vec<Process>,
     redis: Option<RedisServer>,
-    disks: Option<TempDir>,
+    /// What stands between Redis and everybody else.
+    redis_proxy: Option<FaultProxy>,
+    /// What stands between each auxiliary and everybody else; empty where nothing does.
+    proxies: Vec<FaultProxy>,
+    /// Folders for snapshots, dropped before what they are in; empty where none are written.
+    disks: Vec<Disk>,
+    disks_in: Option<TempDir>,
+    clocks: Option<Clocks>,
     shape: Shape,
     binary: PathBuf,
 }
@@ -35,15 +45,28 @@ impl Cluster {
         let mut cluster = Self {
             masters: Vec::new(),
             auxiliaries: Vec::new(),
-            redis: if shape.has_redis { Some(RedisServer::start().await?) } else { None },
-            disks: if shape.has_disks { Some(TempDir::new()?) } else { None },
+            redis: None,
+            redis_proxy: None,
+            proxies: Vec::new(),
+            disks: Vec::new(),
+            disks_in: if shape.has_disks { Some(TempDir::new()?) } else { None },
+            clocks: if shape.has_clocks { Some(Clocks::new()?) } else { None },
             shape: shape.clone(),
             binary,
         };
-        let programs: Vec<_> = (0..shape.auxiliaries).map(|n| cluster.auxiliary_program(n)).collect();
+        if shape.has_redis {
+            let redis = RedisServer::start().await?;
+            cluster.redis_proxy = Some(FaultProxy::start(redis.address()).await?);
+            cluster.redis = Some(redis);
+        }
+        let mut programs = Vec::new();
+        for auxiliary in 0..shape.auxiliaries {
+            programs.push(cluster.auxiliary_program(auxiliary).await?);
+        }
         cluster.auxiliaries = start_all(&programs).await?;
-        let programs: Vec<_> = (1..=shape.masters).map(|n| cluster.master_program(n)).collect();
-        cluster.masters = start_all(&programs).await?;
+        cluster.point_proxies();
+        let programs: Result<Vec<_>> = (1..=shape.masters).map(|n| cluster.master_program(n)).collect();
+        cluster.masters = start_all(&programs?).await?;
         for node in cluster.processes() {
             node.ready().await;
         }
@@ -101,7 +124,7 @@ impl Cluster {
     /// # Panics
     /// Where there are none.
     pub fn disk(&self, auxiliary: usize) -> PathBuf {
-        disk(self.disks.as_ref().expect("a cluster with disks").path(), auxiliary)
+        self.disks[auxiliary].folder().to_owned()
     }
 
     /// Kills an auxiliary with SIGKILL.
@@ -115,9 +138,10 @@ impl Cluster {
     /// Where it does not start.
     pub async fn add(&mut self) -> Result<usize> {
         let index = self.auxiliaries.len();
-        let process = Starting::spawn(&self.auxiliary_program(index), 0)?.finish().await?;
-        process.ready().await;
-        self.auxiliaries.push(process);
+        let program = self.auxiliary_program(index).await?;
+        self.auxiliaries.push(Starting::spawn(&program, 0)?.finish().await?);
+        self.point_proxies();
+        self.auxiliaries[index].ready().await;
         Ok(index)
     }
 
@@ -212,40 +236,6 @@ impl Cluster {
     fn processes(&self) -> impl Iterator<Item = &Process> {
         self.masters.iter().chain(&self.auxiliaries)
     }
-
-    fn auxiliary_program(&self, auxiliary: usize) -> Program {
-        let mut program = self.program("auxiliary", &format!("aux-{}", auxiliary + 1));
-        if let Some(disks) = &self.disks {
-            let folder = disk(disks.path(), auxiliary);
-            program.args.extend(["--backup-dir".to_owned(), folder.display().to_string()]);
-        }
-        program
-    }
-
-    /// With a fixed list, the auxiliaries have their ports already.
-    fn master_program(&self, number: usize) -> Program {
-        let mut program = self.program("master", &format!("master-{number}"));
-        if self.redis.is_none() {
-            let listed = (1..).zip(&self.auxiliaries).map(|(n, node)| format!("aux-{n}={}", node.address()));
-            program.args.extend(["--auxiliaries".to_owned(), listed.collect::<Vec<_>>().join(",")]);
-        }
-        program
-    }
-
-    fn program(&self, role: &str, name: &str) -> Program {
-        let mut args = [role, "--name", name].map(str::to_owned).to_vec();
-        let mut env = Vec::new();
-        args.extend(self.shape.flags());
-        if let Some(redis) = &self.redis {
-            args.extend(["--redis".to_owned(), redis.url()]);
-            env.push(("ANNULUS_CLUSTER__SECRET".to_owned(), SECRET.to_owned()));
-        }
-        Program { binary: self.binary.clone(), args, env }
-    }
-}
-
-fn disk(disks: &Path, auxiliary: usize) -> PathBuf {
-    disks.join(format!("aux-{}", auxiliary + 1))
 }
 
 fn is_settled(nodes: &Value) -> bool {

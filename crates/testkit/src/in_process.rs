@@ -7,8 +7,8 @@ use std::time::Duration;
 use annulus_auxiliary::Auxiliary;
 use annulus_cluster::{Mechanisms, StaticAuthority};
 use annulus_master::Master;
-use annulus_service::SystemNet;
 use annulus_service::net::{Listener as _, Net as _, SystemListener};
+use annulus_service::{SystemNet, Workers};
 use anyhow::Result;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub struct InProcess {
 #[derive(Debug)]
 struct Node {
     address: SocketAddr,
+    memcached: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -39,25 +40,33 @@ impl InProcess {
         for n in 1..=shape.auxiliaries {
             let net = SystemNet::new();
             let (listener, address) = listen(&net).await?;
+            let (memcached, memcached_at) = listen(&net).await?;
             let parts = annulus_auxiliary::Parts { seed: n as u64, ..Default::default() };
             let auxiliary = Auxiliary::build(format!("aux-{n}"), &settings, &net, parts)?;
             list.push(format!("aux-{n}={address}"));
-            auxiliaries.push(Node::spawn(address, |shutdown| auxiliary.run(listener, shutdown)));
+            auxiliaries.push(Node::spawn(address, memcached_at, |shutdown| {
+                auxiliary.run(listener, Some(memcached), shutdown)
+            }));
         }
         let settings = shape.load(&list.join(","))?;
         let mut masters = Vec::new();
         for n in 1..=shape.masters {
             let net = SystemNet::new();
             let (listener, address) = listen(&net).await?;
+            let (memcached, memcached_at) = listen(&net).await?;
             let list = annulus_master::fixed_list(&settings.cluster)?;
             let parts = annulus_master::Parts {
                 seed: n as u64,
                 roster: list.clone(),
                 authority: Arc::new(StaticAuthority::from(list)),
                 mechanisms: Mechanisms::default(),
+                workers: Workers::ambient(),
+                source: None,
             };
             let master = Master::build(format!("master-{n}"), &settings, &net, parts)?;
-            masters.push(Node::spawn(address, |shutdown| master.run(listener, shutdown)));
+            masters.push(Node::spawn(address, memcached_at, |shutdown| {
+                master.run(listener, Some(memcached), shutdown)
+            }));
         }
         for node in auxiliaries.iter().chain(&masters) {
             let ready = async || Client::new(node.address).get("/ready").await.status == 200;
@@ -86,6 +95,16 @@ impl InProcess {
         self.masters[master].address
     }
 
+    /// Where a master listens for memcached's clients.
+    pub fn memcached(&self, master: usize) -> SocketAddr {
+        self.masters[master].memcached
+    }
+
+    /// Where an auxiliary does, counted from 0.
+    pub fn auxiliary_memcached(&self, auxiliary: usize) -> SocketAddr {
+        self.auxiliaries[auxiliary].memcached
+    }
+
     /// The URL of a master.
     pub fn url(&self, master: usize) -> String {
         format!("http://{}", self.address(master))
@@ -100,13 +119,13 @@ impl InProcess {
 }
 
 impl Node {
-    fn spawn<F>(address: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
+    fn spawn<F>(address: SocketAddr, memcached: SocketAddr, run: impl FnOnce(CancellationToken) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run(shutdown.clone()));
-        Self { address, shutdown, task }
+        Self { address, memcached, shutdown, task }
     }
 }
 

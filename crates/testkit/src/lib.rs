@@ -11,8 +11,13 @@ pub mod history;
 pub mod sim;
 
 mod client;
+mod clocks;
 mod cluster;
+mod copies;
+mod disk;
 mod in_process;
+mod many;
+mod memcached;
 mod metrics;
 mod proc_files;
 mod process;
@@ -24,7 +29,10 @@ mod wait;
 
 pub use client::{Client, Request, path_of};
 pub use cluster::Cluster;
+pub use copies::{Copies, Copy};
 pub use in_process::InProcess;
+pub use many::{Found, Stored};
+pub use memcached::{MemcachedClient, MemcachedServer, differing_exchanges};
 pub use metrics::{Family, MetricsPage};
 pub use proc_files::{Usage, raise_file_limit};
 pub use process::Process;

@@ -59,7 +59,19 @@ impl Process {
     /// # Errors
     /// Where it ends or says something else.
     pub async fn start(binary: impl Into<PathBuf>, args: &[String]) -> Result<Self> {
-        let program = Program { binary: binary.into(), args: args.to_vec(), env: Vec::new() };
+        Self::start_with(binary, args, &[]).await
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        binary: impl Into<PathBuf>,
+        args: &[String],
+        env: &[(String, String)],
+    ) -> Result<Self> {
+        let program = Program { binary: binary.into(), args: args.to_vec(), env: env.to_vec() };
         Starting::spawn(&program, 0)?.finish().await
     }
 
@@ -106,6 +118,11 @@ impl Process {
     /// SIGCONT: it goes on where it stopped.
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
+    }
+
+    /// SIGHUP: it reads its configuration again.
+    pub fn hangup(&self) {
+        self.signal(Signal::SIGHUP);
     }
 
     /// SIGTERM, then waits for the end.

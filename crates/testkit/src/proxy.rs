@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::lane::{Broken, Lane};
+use self::peer::Peer;
 
 mod lane;
+mod peer;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -85,6 +87,8 @@ struct Faults {
     half_open: bool,
     to_server: Fault,
     to_client: Fault,
+    /// The process whose connections meet the faults of a direction; `None`: all do.
+    only_of: Option<u32>,
 }
 
 /// What is broken one way.
@@ -124,10 +128,11 @@ impl FaultProxy {
             half_open: false,
             to_server: Fault::default(),
             to_client: Fault::default(),
+            only_of: None,
         };
         let faults = watch::Sender::new(faults);
         let counters = Arc::<Counters>::default();
-        tokio::spawn(accept(faults.subscribe(), Arc::clone(&counters)));
+        tokio::spawn(accept(address, faults.subscribe(), Arc::clone(&counters)));
         Ok(Self { address, faults, counters, runtime: Handle::current(), _port: port })
     }
 
@@ -139,6 +144,12 @@ impl FaultProxy {
     /// Passes new connections on to another server, such as one that took a port after the proxy had to be known.
     pub fn retarget(&self, target: SocketAddr) {
         self.faults.send_modify(|faults| faults.target = target);
+    }
+
+    /// From now on cuts and delays meet only the connections of one process, those to come included, until
+    /// [`Self::heal`]: so one client is cut off from a server and the others are not, though all know it by one address.
+    pub fn only_of(&self, pid: u32) {
+        self.faults.send_modify(|faults| faults.only_of = Some(pid));
     }
 
     /// Stops a direction without closing anything: bytes, and the ends of connections, are held until [`Self::heal`].
@@ -186,6 +197,7 @@ impl FaultProxy {
             faults.half_open = false;
             faults.to_server = Fault::default();
             faults.to_client = Fault::default();
+            faults.only_of = None;
             faults.listener = Some(faults.listener.take().unwrap_or_else(|| self.listen()));
         });
     }
@@ -226,7 +238,7 @@ impl Drop for FaultProxy {
 }
 
 /// Accepts until the proxy is dropped, which ends the connections too.
-async fn accept(mut faults: watch::Receiver<Faults>, counters: Arc<Counters>) {
+async fn accept(proxy: SocketAddr, mut faults: watch::Receiver<Faults>, counters: Arc<Counters>) {
     let mut connections = JoinSet::new();
     let current = faults.clone();
     loop {
@@ -242,9 +254,10 @@ async fn accept(mut faults: watch::Receiver<Faults>, counters: Arc<Counters>) {
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             (accepted, resets) = accepted => match accepted {
-                Ok((client, _)) => {
+                Ok((client, address)) => {
                     counters.accepted.fetch_add(1, Ordering::AcqRel);
-                    connections.spawn(serve(client, resets, current.clone(), Arc::clone(&counters)));
+                    let peer = Peer::new(address, proxy);
+                    connections.spawn(serve(client, peer, resets, current.clone(), Arc::clone(&counters)));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
             },
@@ -253,12 +266,18 @@ async fn accept(mut faults: watch::Receiver<Faults>, counters: Arc<Counters>) {
 }
 
 /// Serves a connection that was accepted after so many resets.
-async fn serve(mut client: TcpStream, resets: u64, faults: watch::Receiver<Faults>, counters: Arc<Counters>) {
+async fn serve(
+    mut client: TcpStream,
+    peer: Peer,
+    resets: u64,
+    faults: watch::Receiver<Faults>,
+    counters: Arc<Counters>,
+) {
     let _open = Open::new(Arc::clone(&counters));
     let mut server = None;
     let mut over = faults.clone();
     let carried = tokio::select! {
-        carried = carry(&mut client, &mut server, faults, resets, &counters) => carried,
+        carried = carry((&mut client, &peer), &mut server, faults, resets, &counters) => carried,
         _ = over.wait_for(|faults| faults.resets != resets) => Err(Broken),
     };
     if carried.is_err() {
@@ -269,7 +288,7 @@ async fn serve(mut client: TcpStream, resets: u64, faults: watch::Receiver<Fault
 }
 
 async fn carry(
-    client: &mut TcpStream,
+    (client, peer): (&mut TcpStream, &Peer),
     server: &mut Option<TcpStream>,
     mut faults: watch::Receiver<Faults>,
     resets: u64,
@@ -281,7 +300,8 @@ async fn carry(
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let unwritable = AtomicBool::new(false);
-    let lane = |direction, counters| Lane::new(direction, faults.clone(), resets, counters, &unwritable);
+    let lane =
+        |direction, counters| Lane::new(direction, peer, faults.clone(), resets, counters, &unwritable);
     let requests = lane(Direction::ToServer, &counters.to_server).run(from_client, to_server);
     let answers = lane(Direction::ToClient, &counters.to_client).run(from_server, to_client);
     tokio::try_join!(requests, answers).map(|_| ())
@@ -301,11 +321,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Faults {
     /// Whether bytes may cross at the moment.
-    fn passes(&self, direction: Direction) -> bool {
-        !self.half_open && !self.way(direction).cut
+    fn passes(&self, direction: Direction, peer: &Peer) -> bool {
+        !self.half_open && !self.way(direction, peer).cut
     }
 
-    fn way(&self, direction: Direction) -> Fault {
+    fn way(&self, direction: Direction, peer: &Peer) -> Fault {
+        if self.only_of.is_some_and(|pid| !peer.is_of(pid)) {
+            return Fault::default();
+        }
         if direction == Direction::ToClient { self.to_client } else { self.to_server }
     }
 }

@@ -23,6 +23,7 @@ pub struct RedisServer {
     address: SocketAddr,
     folder: TempDir,
     process: Option<Child>,
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
@@ -31,9 +32,18 @@ impl RedisServer {
     /// # Errors
     /// Where the program is missing or finds no port.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(arguments: &[&str]) -> Result<Self> {
         for _ in 0..PORTS_TRIED {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            let mut server = Self { address, folder: TempDir::new()?, process: None };
+            let arguments = arguments.iter().map(ToString::to_string).collect();
+            let mut server = Self { address, folder: TempDir::new()?, process: None, arguments };
             if server.run().await? {
                 return Ok(server);
             }
@@ -99,6 +109,7 @@ impl RedisServer {
             .args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string()])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
+            .args(&self.arguments)
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -9,20 +9,34 @@ use crate::{Cluster, InProcess};
 
 /// How many nodes of which kind, and their settings. Every node listens on a free port of the loopback interface.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent choice")]
 pub struct Shape {
     pub(crate) masters: usize,
     pub(crate) auxiliaries: usize,
     pub(crate) has_redis: bool,
     pub(crate) has_disks: bool,
+    pub(crate) disk_bytes: Option<u64>,
+    pub(crate) has_proxies: bool,
+    pub(crate) has_clocks: bool,
     settings: Vec<(String, String)>,
 }
 
 impl Default for Shape {
     /// Two masters, three auxiliaries of 64 MiB, two copies; a fixed list says who the auxiliaries are.
     fn default() -> Self {
-        let shape =
-            Self { masters: 2, auxiliaries: 3, has_redis: false, has_disks: false, settings: Vec::new() };
-        shape.replicas(2).memory("64Mi").set("server.host", "127.0.0.1").set("log.level", "warn")
+        let shape = Self {
+            masters: 2,
+            auxiliaries: 3,
+            has_redis: false,
+            has_disks: false,
+            disk_bytes: None,
+            has_proxies: false,
+            has_clocks: false,
+            settings: Vec::new(),
+        };
+        let shape = shape.replicas(2).memory("64Mi").set("server.host", "127.0.0.1").set("log.level", "warn");
+        // The port that speaks HTTP speaks memcached too.
+        shape.set("master.memcached_port", "").set("auxiliary.memcached_port", "")
     }
 }
 
@@ -62,6 +76,21 @@ impl Shape {
         Self { has_disks: true, ..self }
     }
 
+    /// The same, with so little room on it that it can be filled up; see [`Cluster::fill_disk`].
+    pub fn small_disks(self, bytes: u64) -> Self {
+        Self { has_disks: true, disk_bytes: Some(bytes), ..self }
+    }
+
+    /// Everybody reaches each auxiliary through a proxy of its own; for processes with a Redis only.
+    pub fn proxies(self) -> Self {
+        Self { has_proxies: true, ..self }
+    }
+
+    /// Each node has a wall clock of its own, right until [`Cluster::set_clock`] changes it; for processes only.
+    pub fn clocks(self) -> Self {
+        Self { has_clocks: true, ..self }
+    }
+
     /// How long an auxiliary that says nothing stays a member, as in `3s`.
     pub fn lease_ttl(self, ttl: &str) -> Self {
         self.set("cluster.lease_ttl", ttl)
@@ -80,9 +109,10 @@ impl Shape {
     /// Where the settings are wrong or a port cannot be had.
     ///
     /// # Panics
-    /// Where it is to have a Redis or disks.
+    /// Where it is to have what only processes have.
     pub async fn in_process(self) -> Result<InProcess> {
-        assert!(!self.has_redis && !self.has_disks, "a Redis and disks are for processes only");
+        let for_processes = self.has_redis || self.has_disks || self.has_proxies || self.has_clocks;
+        assert!(!for_processes, "a Redis, disks, proxies and clocks are for processes only");
         InProcess::start(&self).await
     }
 

@@ -76,7 +76,18 @@ fn the_expiry_in_a_hand_over_is_needed() {
 
 #[test]
 fn epochs_are_needed() {
-    is_noticed("epochs", without(|on| on.epochs = false));
+    // Where nothing may be forgotten, a write that went by an old view alone is soon missed.
+    is_noticed("epochs", |seed| Scenario {
+        deletes: false,
+        expiries: false,
+        cache_size: 0,
+        auxiliaries: 3,
+        more_auxiliaries: 3,
+        replicas: 2,
+        keys: 12,
+        clients: 4,
+        ..without(|on| on.epochs = false)(seed)
+    });
 }
 
 #[test]

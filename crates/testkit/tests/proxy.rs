@@ -142,6 +142,30 @@ async fn a_cut_towards_the_client_holds_answers_only() {
 }
 
 #[tokio::test]
+async fn a_cut_of_one_process_spares_the_others() {
+    let (_echo, proxy) = echo_and_proxy().await;
+    let mut old = Client::connected(&proxy).await;
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    proxy.only_of(other.id());
+    proxy.cut(Direction::Both);
+    old.send("not me").await;
+    old.hears("not me").await;
+    Client::connected(&proxy).await;
+    proxy.only_of(std::process::id());
+    let mut new = Client::connect(&proxy).await;
+    let before = proxy.counts().to_server;
+    old.send("old").await;
+    new.send("new").await;
+    received(&proxy, before.received + 6).await;
+    assert_eq!(proxy.counts().to_server.delivered, before.delivered);
+    proxy.heal();
+    old.hears("old").await;
+    new.hears("new").await;
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[tokio::test]
 async fn what_a_cut_holds_is_bounded() {
     // More than all buffers of the system between a client and the proxy.
     const SENT: usize = 64 << 20;

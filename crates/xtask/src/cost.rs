@@ -8,7 +8,8 @@ use crate::load::{self, median};
 
 /// Clock ticks of `/proc/PID/stat` in a second: 100 on every Linux that matters (`getconf CLK_TCK`).
 const TICKS_PER_SECOND: f64 = 100.0;
-const KEYS: &str = "--keys 10000 --value-size 100 --distribution uniform";
+/// Values as text in JSON, which is what the bare handler answers.
+const KEYS: &str = "--keys 10000 --value-size 100 --distribution uniform --interface json";
 
 /// Measures both in turn, `rounds` times, and prints medians and their ratio.
 pub(crate) async fn measure(binary: &Path, rounds: usize, requests: u64) -> anyhow::Result<()> {

@@ -4,12 +4,16 @@
 //! cargo build --profile dist -p annulus
 //! cargo xtask cost   target/dist/annulus   # CPU of a GET through a master, against a bare axum handler
 //! cargo xtask memory target/dist/annulus   # resident memory of an entry
+//! cargo xtask peers                        # against memcached, nutcracker, webdis and Redis: docs/performance.md
+//! cargo xtask settle target/dist/annulus   # entries a second that move to a node that joins
 //! ```
 
 mod bare;
 mod cost;
 mod load;
 mod memory;
+mod peers;
+mod settle;
 
 use std::path::PathBuf;
 
@@ -48,6 +52,17 @@ enum Command {
         #[arg(long)]
         ttl: Option<String>,
     },
+    /// Annulus against memcached, nutcracker, webdis with Redis and a bare axum handler; on Debian: apt-get install
+    /// memcached nutcracker redis-server webdis
+    Peers(peers::Options),
+    /// Entries a second that move to a node that joins, and what clients notice of it
+    Settle {
+        /// The binary to measure
+        #[arg(default_value = "target/dist/annulus")]
+        binary: PathBuf,
+        #[command(flatten)]
+        options: settle::Options,
+    },
     /// The bare axum handler, in a process of its own
     #[command(hide = true)]
     Bare {
@@ -62,6 +77,8 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Cost { binary, rounds, requests } => cost::measure(&binary, rounds, requests).await,
         Command::Memory { binary, entries, ttl } => memory::measure(&binary, entries, ttl.as_deref()).await,
+        Command::Peers(options) => peers::run(&options).await,
+        Command::Settle { binary, options } => settle::measure(&binary, &options).await,
         Command::Bare { port } => bare::serve(port).await,
     }
 }

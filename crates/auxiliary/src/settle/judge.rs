@@ -46,6 +46,11 @@ impl Case {
         self.targets.iter().all(holds)
     }
 
+    /// Whether anybody has this version or a newer one.
+    pub(crate) fn is_held_by_any(&self, answers: &[(usize, Said)]) -> bool {
+        answers.iter().any(|(_, said)| matches!(said, Said::Holds(version) if *version >= self.version))
+    }
+
     /// Decides, once all authorities and targets have answered.
     pub(crate) fn judge(&self, answers: &[(usize, Said)]) -> Verdict {
         if answers.iter().any(|(_, said)| matches!(said, Said::Holds(version) if *version > self.version)) {
@@ -106,6 +111,13 @@ mod tests {
         assert!(!case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Lacks(0))]));
         assert!(case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Holds(10))]));
         assert_eq!(case().judge(&[(1, Said::Lacks(0)), (3, Said::Holds(11))]), Verdict::Superseded);
+    }
+
+    #[test]
+    fn one_who_holds_it_is_enough_to_be_left_with_it() {
+        assert!(case().is_held_by_any(&[(1, Said::Lacks(12)), (3, Said::Holds(10))]));
+        assert!(case().is_held_by_any(&[(1, Said::Holds(11))]));
+        assert!(!case().is_held_by_any(&[(1, Said::Lacks(12)), (3, Said::Holds(9))]));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annulus_cluster::NodeList;
+use annulus_cluster::{NodeList, Stake};
 use annulus_store::{Entry, FLOOR_BUCKETS, ScanCursor};
 
 use crate::candidates::Candidates;
@@ -28,8 +28,8 @@ use crate::peers::Peers;
 use crate::{Members, Node};
 use judge::Case;
 
-pub(crate) use pass::{Held, Item, Pass, Progress, Stopped};
-pub(crate) use serve::{routes, turned_away};
+pub(crate) use pass::{Handled, Held, Item, Pass, Progress, Stopped};
+pub(crate) use serve::routes;
 
 /// How fast data moves.
 #[derive(Clone, Copy, Debug)]
@@ -117,10 +117,9 @@ async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
     while let Some(entries) = store.scan(&mut cursor, BATCH, pass.node.clock.now_ms()) {
         for entry in entries {
             let hash = annulus_ring::key_hash(entry.key());
-            if !pass.standing.is_authority(hash) {
-                store.drop_moved(entry.key(), hash, entry.version());
-            } else if needs_a_look(&pass.standing, hash) {
-                left += 1;
+            match pass.standing.stake(hash).filter(|stake| stake.is_authority) {
+                None => drop(store.drop_moved(entry.key(), hash, entry.version())),
+                Some(stake) => left += u64::from(stake.moves),
             }
         }
         pass.check_current()?;
@@ -130,42 +129,16 @@ async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Whether the key's holders differ between the views, or one of those who held it is gone.
-fn needs_a_look(standing: &Standing, hash: u64) -> bool {
-    let placement = &standing.placement;
-    let Some(me) = standing.me else { return false };
-    if placement.is_settled() {
-        return false;
-    }
-    let holders = placement.holders(hash);
-    let first = |list: NodeList, n: usize| list.iter().take(n).collect::<NodeList>();
-    let now = first(holders.current, placement.quorum().replicas);
-    let before = first(holders.base, placement.base_quorum().replicas);
-    let same = now.len() == before.len() && now.iter().all(|node| before.contains(node));
-    holders.base_gone > 0 || !same || !now.contains(me)
-}
-
 /// What has to be known to judge an entry; `votes`: whether this node speaks for the key, where it is an authority.
-pub(crate) fn case(standing: &Standing, hash: u64, version: u64, votes: bool) -> Case {
-    let placement = &standing.placement;
-    let holders = placement.holders(hash);
-    let (authorities, _) = placement.authorities(hash);
+pub(crate) fn case(standing: &Standing, stake: &Stake, version: u64, votes: bool) -> Case {
     let others = |list: NodeList| list.iter().filter(|node| Some(*node) != standing.me).collect();
-    let owners = holders.current.iter().take(placement.quorum().replicas).collect();
     Case {
         version,
-        is_authority: votes && standing.is_authority(hash),
-        authorities: others(authorities),
-        replicas: placement.base_quorum().replicas,
-        targets: others(owners),
+        is_authority: votes && stake.is_authority,
+        authorities: others(stake.authorities),
+        replicas: standing.placement.base_quorum().replicas,
+        targets: others(stake.owners),
     }
-}
-
-/// Whether this node is one of those who should hold the key.
-pub(crate) fn is_owner(standing: &Standing, hash: u64) -> bool {
-    let placement = &standing.placement;
-    let owners = placement.holders(hash).current;
-    owners.iter().take(placement.quorum().replicas).any(|node| Some(node) == standing.me)
 }
 
 async fn hand_over(pass: &Pass<'_>, doubtful: &mut Vec<Entry>) -> Result<(), Stopped> {
@@ -180,9 +153,10 @@ async fn hand_over(pass: &Pass<'_>, doubtful: &mut Vec<Entry>) -> Result<(), Sto
             let hash = annulus_ring::key_hash(entry.key());
             if entry.deadline_ms().is_some_and(|deadline| deadline <= now_ms) {
                 store.forget(entry.key(), hash, entry.version());
-            } else if standing.is_authority(hash) && needs_a_look(standing, hash) {
-                let case = case(standing, hash, entry.version(), true);
-                items.push(Item { hash, case, to_keep: false, entry: Held::Entry(entry) });
+            } else if let Some(stake) = standing.stake(hash).filter(|stake| stake.is_authority && stake.moves)
+            {
+                let case = case(standing, &stake, entry.version(), true);
+                items.push(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry) });
             }
         }
         if items.is_empty() {
@@ -213,12 +187,14 @@ async fn settle_doubts(pass: &Pass<'_>, doubtful: Vec<Entry>) -> Result<(), Stop
     for batch in doubtful.chunks(BATCH) {
         let item = |entry: &Entry| {
             let hash = annulus_ring::key_hash(entry.key());
-            let case = case(&pass.standing, hash, entry.version(), true);
-            Item { hash, case, to_keep: false, entry: Held::Entry(entry.clone()) }
+            let case = case(&pass.standing, &pass.standing.stake(hash)?, entry.version(), true);
+            Some(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry.clone()) })
         };
-        let items: Vec<Item> = batch.iter().map(item).collect();
+        let items: Vec<Item> = batch.iter().filter_map(item).collect();
         for at in pass.handle(&items).await?.forgotten {
-            node.copies.store().forget(batch[at].key(), items[at].hash, batch[at].version());
+            if let Some(record) = items[at].entry.record() {
+                node.copies.store().forget(record.key, items[at].hash, record.version);
+            }
         }
     }
     Ok(())

@@ -31,8 +31,6 @@ pub(crate) struct Progress {
     pub(crate) left: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) sent_bytes: AtomicU64,
-    /// Entries found lacking elsewhere and not yet there.
-    pub(crate) lacking: AtomicU64,
 }
 
 impl Progress {
@@ -68,6 +66,9 @@ pub(crate) struct Item {
     pub(crate) case: Case,
     /// Whether it is a candidate that this node takes into memory if it is found valid.
     pub(crate) to_keep: bool,
+    /// Whether it is left to the others if one of them holds it: its deadline is what this node's wall clock makes of it,
+    /// which may have jumped since, and they know better.
+    pub(crate) yields: bool,
 }
 
 /// An entry in memory, or one read from a snapshot.
@@ -106,6 +107,8 @@ pub(crate) struct Handled {
     pub(crate) settled: Vec<usize>,
     /// Entries that nobody can have read.
     pub(crate) forgotten: Vec<usize>,
+    /// Entries that were left to others, because they hold them.
+    pub(crate) yielded: Vec<usize>,
     /// Entries that all who should hold them had already when they were asked, in this version or a newer one.
     pub(crate) held_by_all: Vec<usize>,
 }
@@ -147,6 +150,10 @@ impl Pass<'_> {
             if item.case.is_held_by_all(answers) {
                 handled.held_by_all.push(at);
             }
+            if item.yields && item.case.is_held_by_any(answers) {
+                handled.yielded.push(at);
+                continue;
+            }
             match item.case.judge(answers) {
                 Verdict::Superseded => {}
                 Verdict::Forgotten => handled.forgotten.push(at),
@@ -159,12 +166,8 @@ impl Pass<'_> {
                 }
             }
         }
-        let lacking: usize = sends.values().map(Vec::len).sum();
-        let progress = &self.node.progress;
-        progress.lacking.fetch_add(lacking as u64, Ordering::Relaxed);
-        let sent = self.send(items, &sends).await;
-        progress.lacking.fetch_sub(lacking as u64, Ordering::Relaxed);
-        self.pace(started_us, sent?).await;
+        let sent = self.send(items, &sends).await?;
+        self.pace(started_us, sent).await;
         Ok(handled)
     }
 

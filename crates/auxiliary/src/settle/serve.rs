@@ -37,7 +37,7 @@ pub(crate) fn routes(node: Arc<Node>) -> Router {
 }
 
 /// The answer to one who goes by another roster.
-pub(crate) fn turned_away(turned: Turned, epoch: u64) -> Response {
+fn turned_away(turned: Turned, epoch: u64) -> Response {
     let mut response = match turned {
         Turned::Outdated(roster) => (StatusCode::MISDIRECTED_REQUEST, axum::Json(&*roster)).into_response(),
         Turned::Behind => StatusCode::TOO_EARLY.into_response(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use annulus_store::ScanCursor;
 
 use super::pass::{Held, Item, Pass, Stopped};
-use super::{BATCH, LONGEST_WRITE_MS, case, is_owner};
+use super::{BATCH, LONGEST_WRITE_MS, case};
 
 /// Entries that are remembered at most from one sweep to the next.
 const MAX_REMEMBERED: usize = 100_000;
@@ -38,9 +38,9 @@ impl Sweeper {
             let mut items = Vec::new();
             for entry in entries {
                 let hash = annulus_ring::key_hash(entry.key());
-                if !is_owner(&pass.standing, hash) {
-                    let case = case(&pass.standing, hash, entry.version(), true);
-                    items.push(Item { hash, case, to_keep: false, entry: Held::Entry(entry) });
+                if let Some(stake) = pass.standing.stake(hash).filter(|stake| !stake.is_owner) {
+                    let case = case(&pass.standing, &stake, entry.version(), true);
+                    items.push(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry) });
                 }
             }
             if items.is_empty() {

@@ -128,6 +128,7 @@ mod tests {
             version: 5,
             origin: None,
             flags: 0,
+            marks: 2,
             content_type: "",
             deadline_ms: Some(1_500),
             value: Some(b"v"),
@@ -137,6 +138,7 @@ mod tests {
         let mut rest = &body[..];
         let read = next_record(&mut rest, 90_000).unwrap();
         assert_eq!((read.deadline_ms, read.key, rest.len()), (Some(90_500), &b"k"[..], 0));
+        assert_eq!(read.marks, 2);
         assert!(next_record(&mut &body[..3], 0).is_none());
     }
 

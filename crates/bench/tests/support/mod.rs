@@ -1,5 +1,7 @@
 //! A cache of one `HashMap` behind the REST interface's routes, with faults on demand.
 
+pub(crate) mod memcached;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) forget_every: u64,
     /// Every so many requests answer 503.
     pub(crate) refuse_every: u64,
+    /// The values of a get come in the order of their keys turned round, and in small pieces.
+    pub(crate) awkward: bool,
     /// From this request on, everything waits until so much time has passed.
     pub(crate) stall: Option<(u64, Duration)>,
 }
@@ -38,7 +42,7 @@ pub(crate) struct Faults {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     values: Mutex<HashMap<String, Vec<Bytes>>>,
-    faults: Faults,
+    pub(crate) faults: Faults,
     requests: AtomicU64,
     gets: AtomicU64,
     /// Held during the stall, waited for by all requests.
@@ -54,8 +58,17 @@ impl Cache {
         self.values.lock().get(key)?.last().cloned()
     }
 
-    /// Counts a request; the answer instead of the usual one, where there is a fault.
+    /// The answer instead of the usual one, where there is a fault.
     async fn admit(&self) -> Option<Response> {
+        self.refuses().await.then(|| {
+            let problem = r#"{"type":"about:blank","status":503,"detail":"no owner answers"}"#;
+            (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "application/problem+json")], problem)
+                .into_response()
+        })
+    }
+
+    /// Counts a request, which may have to wait; whether it is to be refused.
+    pub(crate) async fn refuses(&self) -> bool {
         let request = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some((at, time)) = self.faults.stall {
             let stalled = self.stalled.clone().lock_owned().await;
@@ -68,14 +81,10 @@ impl Cache {
                 drop(self.stalled.lock().await);
             }
         }
-        hits(self.faults.refuse_every, request).then(|| {
-            let problem = r#"{"type":"about:blank","status":503,"detail":"no owner answers"}"#;
-            (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "application/problem+json")], problem)
-                .into_response()
-        })
+        hits(self.faults.refuse_every, request)
     }
 
-    fn store(&self, key: String, value: Bytes) {
+    pub(crate) fn store(&self, key: String, value: Bytes) {
         let mut values = self.values.lock();
         let versions = values.entry(key).or_default();
         versions.push(value);
@@ -84,7 +93,11 @@ impl Cache {
         }
     }
 
-    fn read(&self, key: &str) -> Option<Bytes> {
+    pub(crate) fn remove(&self, key: &str) -> bool {
+        self.values.lock().remove(key).is_some()
+    }
+
+    pub(crate) fn read(&self, key: &str) -> Option<Bytes> {
         let get = self.gets.fetch_add(1, Ordering::Relaxed) + 1;
         let values = self.values.lock();
         let versions = values.get(key).filter(|_| !hits(self.faults.forget_every, get))?;
@@ -146,7 +159,7 @@ async fn store(State(cache): State<Arc<Cache>>, Json(Document { key, value }): J
 async fn delete(State(cache): State<Arc<Cache>>, Path(key): Path<String>) -> Response {
     match cache.admit().await {
         Some(fault) => fault,
-        None if cache.values.lock().remove(&key).is_some() => StatusCode::OK.into_response(),
+        None if cache.remove(&key) => StatusCode::OK.into_response(),
         None => no_entry(),
     }
 }

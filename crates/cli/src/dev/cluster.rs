@@ -8,20 +8,22 @@ use annulus_auxiliary::Joining;
 use annulus_cluster::Roster;
 use annulus_master::{BuildError, DEFAULT_REPLICAS};
 use annulus_protocol::Secret;
-use annulus_service::config::{ClusterSettings, Settings};
+use annulus_service::config::{ClusterSettings, Route, Settings};
 use annulus_service::net::SystemListener;
-use annulus_service::{Listener as _, Net as _, SystemNet};
+use annulus_service::reload::Source;
+use annulus_service::{Listener as _, Net as _, SystemNet, Workers};
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::refresher::{self, Example};
 use crate::failure::Usage;
 use crate::membership::{self, Known};
 use crate::ports::Ports;
 use crate::serve::{bind, build_auxiliary, build_master, random_seed};
 
 const ELSEWHERE: &str = "stop the cluster or program that uses it, or move this cluster with --port-base N: masters \
-                         go to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ports";
+                         go to N, N+1, …, auxiliaries to N+101, N+102, … and the refresher to N+200; 0 takes any free ports";
 
 /// How long the cluster may take to form before the user is told so, and how often it is looked at.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
@@ -31,6 +33,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Plan {
     pub(crate) masters: u16,
     pub(crate) auxiliaries: u16,
+    pub(crate) has_refresher: bool,
     pub(crate) ports: Ports,
 }
 
@@ -42,20 +45,24 @@ pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     /// Bytes for entries; a master keeps none.
     pub(crate) memory: Option<usize>,
+    /// Where it speaks memcached and nothing else.
+    pub(crate) memcached: Option<SocketAddr>,
 }
 
 /// All nodes have their ports, none is built.
 pub(crate) struct Cluster {
     masters: Vec<Bound>,
     auxiliaries: Vec<Bound>,
+    refresher: Option<(Bound, Example)>,
     settings: Settings,
 }
 
 /// A node with its port, its clock and nothing else yet.
-struct Bound {
-    place: Place,
-    net: SystemNet,
-    listener: SystemListener,
+pub(super) struct Bound {
+    pub(super) place: Place,
+    pub(super) net: SystemNet,
+    pub(super) listener: SystemListener,
+    memcached: Option<SystemListener>,
 }
 
 /// All nodes serve.
@@ -63,6 +70,7 @@ pub(crate) struct Running {
     places: Vec<Place>,
     masters: JoinSet<()>,
     auxiliaries: JoinSet<()>,
+    refresher: JoinSet<()>,
     stop_auxiliaries: CancellationToken,
 }
 
@@ -74,58 +82,80 @@ impl Cluster {
         let (mut masters, mut auxiliaries) = (Vec::new(), Vec::new());
         for number in 1..=plan.masters {
             let name = format!("master-{number}");
-            masters.push(Bound::new("master", name, host, plan.ports.master(number), None).await?);
+            let bound = Bound::new("master", name, host, plan.ports.master(number), None).await?;
+            masters.push(bound.with_memcached(host, plan.ports.master_memcached(number)).await?);
         }
         for number in 1..=plan.auxiliaries {
             let name = format!("aux-{number}");
-            auxiliaries
-                .push(Bound::new("auxiliary", name, host, plan.ports.auxiliary(number), memory).await?);
+            let bound = Bound::new("auxiliary", name, host, plan.ports.auxiliary(number), memory).await?;
+            auxiliaries.push(bound.with_memcached(host, plan.ports.auxiliary_memcached(number)).await?);
         }
+        let refresher = if plan.has_refresher {
+            let (name, port) = ("refresher-1".to_owned(), plan.ports.refresher());
+            Some((Bound::new("refresher", name, host, port, None).await?, Example::bind().await?))
+        } else {
+            None
+        };
         let mut settings = settings.clone();
         settings.cluster.auxiliaries.clear();
         settings.cluster.secret = Some(random_secret());
         // All nodes stop together, so there is nobody to hand anything over to.
         settings.auxiliary.drain_timeout = Duration::ZERO;
-        Ok(Self { masters, auxiliaries, settings })
+        Ok(Self { masters, auxiliaries, refresher, settings })
     }
 
     /// Builds and runs every node, each with its own clock, metrics and seed; what they share is the registry of members.
-    /// `shutdown` stops the masters, and when their last request is answered the auxiliaries.
-    pub(crate) fn start(self, shutdown: &CancellationToken) -> Result<Running> {
-        let Self { masters: bound_masters, auxiliaries: bound_auxiliaries, settings } = self;
+    /// `shutdown` stops the refresher and the masters, and when their last request is answered the auxiliaries.
+    pub(crate) fn start(self, source: &Source, shutdown: &CancellationToken) -> Result<Running> {
+        let Self { masters: bound_masters, auxiliaries: bound_auxiliaries, refresher, settings } = self;
         check_replicas(&settings.cluster, bound_auxiliaries.len())?;
-        let places =
-            bound_masters.iter().chain(&bound_auxiliaries).map(|bound| bound.place.clone()).collect();
+        let bound = bound_masters.iter().chain(&bound_auxiliaries);
+        let bound = bound.chain(refresher.as_ref().map(|(bound, _)| bound));
+        let places: Vec<_> = bound.map(|bound| bound.place.clone()).collect();
+        let urls = bound_masters.iter().map(|bound| bound.place.address.to_string()).collect();
         let registry = membership::memory_registry(&SystemNet::new().clock());
         let secret = Secret::new(settings.cluster.secret.as_deref().unwrap_or_default())?;
         let stop_auxiliaries = CancellationToken::new();
         let (mut masters, mut auxiliaries) = (JoinSet::new(), JoinSet::new());
-        for Bound { place, net, listener } in bound_auxiliaries {
+        for Bound { place, net, listener, memcached } in bound_auxiliaries {
             let joining = Joining {
                 authority: membership::keeper(registry.clone(), &settings.cluster),
                 address: place.address.to_string(),
                 secret: secret.clone(),
             };
             let folder = settings.auxiliary.backup_dir.as_deref().map(|all| Path::new(all).join(&place.name));
-            let node = build_auxiliary(place.name, &settings, &net, Some(joining), folder.as_deref())?;
-            auxiliaries.spawn(node.run(listener, stop_auxiliaries.clone()));
+            let node = build_auxiliary(
+                place.name,
+                &settings,
+                &net,
+                Some(joining),
+                folder.as_deref(),
+                Workers::ambient(),
+                source.clone(),
+            )?;
+            auxiliaries.spawn(node.run(listener, memcached, stop_auxiliaries.clone()));
         }
-        for Bound { place, net, listener } in bound_masters {
+        for Bound { place, net, listener, memcached } in bound_masters {
             let known = Known {
                 authority: membership::keeper(registry.clone(), &settings.cluster),
                 roster: Roster::new(membership::layout(&settings.cluster)),
             };
-            let master = build_master(place.name, &settings, &net, known)?;
-            masters.spawn(master.run(listener, shutdown.clone()));
+            let master =
+                build_master(place.name, &settings, &net, known, Workers::ambient(), source.clone())?;
+            masters.spawn(master.run(listener, memcached, shutdown.clone()));
         }
-        Ok(Running { places, masters, auxiliaries, stop_auxiliaries })
+        let refresher = match refresher {
+            Some((bound, example)) => refresher::start(bound, example, &settings, urls, source, shutdown)?,
+            None => JoinSet::new(),
+        };
+        Ok(Running { places, masters, auxiliaries, refresher, stop_auxiliaries })
     }
 }
 
 /// A cluster whose size is known is told at once that it is too small.
 fn check_replicas(cluster: &ClusterSettings, auxiliaries: usize) -> Result<()> {
     let replicas = cluster.replicas.unwrap_or(DEFAULT_REPLICAS.min(auxiliaries as u32));
-    if replicas as usize > auxiliaries {
+    if cluster.route != Route::Replicated && replicas as usize > auxiliaries {
         return Err(Usage(BuildError::Replicas(replicas, auxiliaries).to_string()).into());
     }
     Ok(())
@@ -148,7 +178,19 @@ impl Bound {
         let listener =
             bind(&net, host, port, ELSEWHERE).await.with_context(|| format!("cannot start {name}"))?;
         let address = reachable(listener.local_addr()?);
-        Ok(Self { place: Place { role, name, address, memory }, net, listener })
+        Ok(Self {
+            place: Place { role, name, address, memory, memcached: None },
+            net,
+            listener,
+            memcached: None,
+        })
+    }
+
+    async fn with_memcached(mut self, host: &str, port: u16) -> Result<Self> {
+        let listener = bind(&self.net, host, port, ELSEWHERE).await;
+        let listener = listener.with_context(|| format!("cannot start {}", self.place.name))?;
+        self.place.memcached = Some(reachable(listener.local_addr()?));
+        Ok(Self { memcached: Some(listener), ..self })
     }
 }
 
@@ -160,11 +202,11 @@ impl Running {
 
     /// Waits until every master knows all auxiliaries and they hold what they should; `false` where that takes too long.
     pub(crate) async fn has_settled(&self) -> bool {
-        let is_master = |place: &&Place| place.role == "master";
-        let (masters, auxiliaries): (Vec<_>, Vec<_>) = self.places.iter().partition(is_master);
+        let of_role = |role| self.places.iter().filter(move |place| place.role == role);
+        let (masters, auxiliaries) = (of_role("master"), of_role("auxiliary").count());
         let all_have = async {
             for master in masters {
-                while !knows_all(master, auxiliaries.len()).await {
+                while !knows_all(master, auxiliaries).await {
                     tokio::time::sleep(LOOK_INTERVAL).await;
                 }
             }
@@ -174,6 +216,9 @@ impl Running {
 
     /// Completes once shutdown was asked for and every node has stopped.
     pub(crate) async fn finished(mut self) -> Result<()> {
+        while let Some(ended) = self.refresher.join_next().await {
+            ended.context("the refresher failed; this is a bug: please report it")?;
+        }
         while let Some(ended) = self.masters.join_next().await {
             ended.context("a master failed; this is a bug: please report it")?;
         }

@@ -1,20 +1,22 @@
 //! `dev`: a whole cluster in this process.
 
 mod cluster;
+mod refresher;
 mod welcome;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use annulus_service::config::{Origin, Resolved, Role};
 use anyhow::Result;
 
-use crate::configuration::{Layers, flags, help};
+use crate::configuration::{Layered, Layers, flags, help};
 use crate::ports::{HIGHEST_BASE, MOST_NODES, Ports};
 use crate::{output, serve, shutdown};
 use cluster::{Cluster, Plan};
 
 /// Settings that make no sense for a cluster that decides them itself.
-const NOT_USED: [&str; 13] = [
+const NOT_USED: [&str; 16] = [
     "cluster.auxiliaries",
     "cluster.redis",
     "cluster.redis_prefix",
@@ -28,6 +30,9 @@ const NOT_USED: [&str; 13] = [
     "auxiliary.master_address",
     "auxiliary.advertise",
     "auxiliary.drain_timeout",
+    "refresher.port",
+    "refresher.name",
+    "refresher.masters",
 ];
 
 #[derive(Debug, clap::Args)]
@@ -46,8 +51,15 @@ pub(crate) struct DevArgs {
     /// Keep snapshots in a folder, one below it for each auxiliary; the next start goes on from them
     #[arg(long, value_name = "DIR")]
     backup_dir: Option<String>,
-    /// Move all ports: masters to N, N+1, … and auxiliaries to N+101, N+102, …; 0 takes any free ones
-    /// [default: masters 8000, 8001, …; auxiliaries 3001, 3002, …]
+    /// Run no refresher, and with it no example that changes the cache every few seconds
+    #[arg(long)]
+    no_refresher: bool,
+    /// Let the refresher use a real Redis rather than memory
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Move all ports: masters to N, N+1, …, auxiliaries to N+101, …, the refresher to N+200, memcached of masters to N+201, …,
+    /// of auxiliaries to N+301, …; 0 takes any free ones [default: masters 8000, …; auxiliaries 3001, …; refresher 7000;
+    /// memcached of masters 11211, …, of auxiliaries 21211, …]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=HIGHEST_BASE))]
     port_base: Option<u16>,
     #[command(flatten)]
@@ -59,14 +71,21 @@ pub(crate) async fn run(args: &DevArgs) -> Result<ExitCode> {
         ("--replicas", "cluster.replicas", &args.replicas),
         ("--memory", "auxiliary.memory", &args.memory),
         ("--backup-dir", "auxiliary.backup_dir", &args.backup_dir),
+        ("--redis", "refresher.redis", &args.redis),
     ]);
-    let resolved = args.layers.resolve(Role::Dev, own)?;
-    serve::set_up_process(&resolved)?;
+    let layers = args.layers.clone();
+    let read: Layered = Arc::new(move || layers.resolve(Role::Dev, own.clone()));
+    let (resolved, source) = serve::set_up_process(read)?;
     warn_of_what_is_not_used(&resolved);
-    let plan = Plan { masters: args.masters, auxiliaries: args.auxiliaries, ports: Ports(args.port_base) };
+    let plan = Plan {
+        masters: args.masters,
+        auxiliaries: args.auxiliaries,
+        has_refresher: !args.no_refresher,
+        ports: Ports(args.port_base),
+    };
     let stop = shutdown::on_signal()?;
     let cluster = Cluster::bind(&plan, resolved.settings()).await?;
-    let running = cluster.start(&stop)?;
+    let running = cluster.start(&source, &stop)?;
     let has_settled = stop.run_until_cancelled(running.has_settled()).await;
     if has_settled == Some(false) {
         tracing::warn!(

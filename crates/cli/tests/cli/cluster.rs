@@ -55,7 +55,7 @@ fn a_write_happens_only_where_its_condition_holds() {
 
 #[test]
 fn nodes_stats_and_health_tell_what_the_cluster_does() {
-    let dev = Running::dev(&["--memory", "8Mi"]);
+    let dev = Running::dev(&["--memory", "8Mi", "--no-refresher"]);
     let url = dev.url("master-1");
     let ask = |args: &[&str]| annulus(&[args, &["--url", &url]].concat());
     ask(&["set", "a", "1"]).ok();
@@ -87,6 +87,26 @@ fn bench_reports_and_succeeds_where_no_request_failed() {
     let report = annulus(&["bench", "-n", "200", "--warm-up", "0s", "-c", "2", "--json", "--url", &url]).ok();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["totals"]["requests"], &report["totals"]["errors"]), (&200.into(), &0.into()));
+}
+
+#[test]
+fn bench_finds_what_it_stored_whatever_a_master_is_spoken_to_in() {
+    let dev = Running::dev(&[]);
+    let (rest, memcached) = (dev.url("master-1"), dev.url("master-2").replace("http:", "memcached:"));
+    let load = ["bench", "-n", "300", "-c", "2", "--keys", "100", "--preload", "--verify", "--warm-up", "0s"];
+    for how in [
+        &["--url", &rest, "--interface", "json"][..],
+        &["--url", &rest, "--read-ratio", "0.5", "--delete-ratio", "0.2"],
+        &["--url", &memcached, "--pipeline", "16", "--flags", "7", "--ttl", "1h"],
+        &["--url", &memcached, "--pipeline", "3", "--multiget", "20", "--protocol", "memcached"],
+        &["--url", &memcached, "--pipeline", "10", "--read-ratio", "0.5", "--delete-ratio", "0.2"],
+    ] {
+        let report = annulus(&[&load, how, &["--json"]].concat()).ok();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let (totals, verified) = (&report["totals"], &report["verification"]);
+        assert_eq!((&totals["requests"], &totals["errors"]), (&300.into(), &0.into()), "{how:?}: {report}");
+        assert_eq!(verified["misses_of_written_keys"], 0, "{how:?}: {report}");
+    }
 }
 
 #[test]

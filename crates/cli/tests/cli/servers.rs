@@ -24,14 +24,18 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     panic!("not so: {what}");
 }
 
+/// A server on free ports.
+fn server(role: &str, env: &[(&str, &str)], flags: &[&str]) -> Running {
+    let args = [&[role, "--port", "0", "--memcached-port", "0"], flags].concat();
+    Running::start_with(env, &args, "listening on http://")
+}
+
 fn auxiliary(flags: &[&str]) -> Running {
-    let args = [&["auxiliary", "--host", "127.0.0.1", "--port", "0"], flags].concat();
-    Running::start(&args, "listening on http://")
+    server("auxiliary", &[], &[&["--host", "127.0.0.1"], flags].concat())
 }
 
 fn master(flags: &[&str]) -> Running {
-    let args = [&["master", "--host", "127.0.0.1", "--port", "0"], flags].concat();
-    Running::start(&args, "listening on http://")
+    server("master", &[], &[&["--host", "127.0.0.1"], flags].concat())
 }
 
 #[test]
@@ -54,11 +58,10 @@ fn a_cluster_of_processes_serves_and_each_ends_well_on_sigterm() {
 
 #[test]
 fn auxiliaries_register_through_a_master_and_leave_it_on_sigterm() {
-    let start = |args: &[&str]| Running::start_with(&[SECRET], args, "listening on http://");
-    let master = start(&["master", "--host", "127.0.0.1", "--port", "0"]);
+    let master = server("master", &[SECRET], &["--host", "127.0.0.1"]);
     let master_url = url(&master);
     let join =
-        |name: &str| start(&["auxiliary", "--port", "0", "--name", name, "--master-address", &master_url]);
+        |name: &str| server("auxiliary", &[SECRET], &["--name", name, "--master-address", &master_url]);
     let (one, two) = (join("one"), join("two"));
     let members = || {
         let nodes = annulus(&["nodes", "--json", "--url", &master_url]).ok();

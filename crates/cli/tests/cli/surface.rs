@@ -11,6 +11,7 @@ fn help_says_what_there_is() {
         "dev",
         "master",
         "auxiliary",
+        "refresher",
         "get",
         "set",
         "del",
@@ -145,6 +146,8 @@ fn what_is_wrong_with_the_command_line_is_exit_code_2() {
         (&["master", "--port", "0"], "--auxiliaries a=10.0.0.1:3001"),
         (&["master", "--port", "0", "--auxiliaries", "a"], "[name=]host:port"),
         (&["bench", "--read-ratio", "0.9", "--delete-ratio", "0.9"], "more than 1 together"),
+        (&["bench", "--pipeline", "2"], "--pipeline needs --protocol memcached"),
+        (&["bench", "--protocol", "memcached", "--url", "http://a:1"], "memcached://HOST:PORT"),
     ] {
         let said = annulus(args).fails(2);
         assert!(said.contains(says), "{args:?}: {said}");

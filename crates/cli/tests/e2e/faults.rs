@@ -2,35 +2,26 @@
 
 use std::time::Duration;
 
-use annulus_bench::Report;
 use annulus_testkit::{Cluster, Shape, eventually, path_of};
 use tokio::time::Instant;
 
-use crate::support::{BINARY, Load, assert_all_well};
+use crate::support::{BINARY, Load, assert_slowest};
 
-const KEYS: usize = 2000;
 /// Requests a second.
 const RATE: usize = 500;
-const LOAD: Load = Load { keys: KEYS, rate: RATE };
+const LOAD: Load = Load { keys: 2000, rate: RATE };
 
 async fn start() -> Cluster {
     Shape::default().processes(BINARY).await.expect("a cluster starts")
 }
 
-fn assert_nothing_was_noticed(report: &Report, slowest: Duration) {
-    assert_all_well(report);
-    let max_us = report.latency[0].percentiles.max_us;
-    assert!(u128::from(max_us) < slowest.as_micros(), "{}", report.render_table());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
     let mut cluster = start().await;
-    let load = tokio::spawn(LOAD.run(&cluster, 8));
-    LOAD.answered_more(&cluster, KEYS + 3 * RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.kill_auxiliary(1);
-    let report = load.await.expect("the load ends");
-    assert_nothing_was_noticed(&report, Duration::from_millis(300));
+    LOAD.answered_more(&cluster, 4 * RATE).await;
+    assert_slowest(&load.ends_well(&cluster).await, Duration::from_millis(300));
     LOAD.is_all_there(&cluster).await;
     cluster.auxiliary_mut(1).restart().await.expect("it comes back");
     for master in 0..2 {
@@ -42,13 +33,12 @@ async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_auxiliary_that_hangs_for_ten_seconds_is_noticed_by_nobody() {
     let cluster = start().await;
-    let load = tokio::spawn(LOAD.run(&cluster, 15));
-    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.auxiliaries()[2].stop();
     LOAD.answered_more(&cluster, 10 * RATE).await;
     cluster.auxiliaries()[2].resume();
-    let report = load.await.expect("the load ends");
-    assert_nothing_was_noticed(&report, Duration::from_millis(400));
+    LOAD.answered_more(&cluster, 2 * RATE).await;
+    assert_slowest(&load.ends_well(&cluster).await, Duration::from_millis(400));
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }

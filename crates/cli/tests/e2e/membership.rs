@@ -2,38 +2,33 @@
 
 use std::time::Duration;
 
-use annulus_testkit::{Cluster, Shape, eventually, path_of};
+use annulus_testkit::{Cluster, Direction, Shape, eventually};
 
-use crate::support::{BINARY, Load, assert_all_well};
+use crate::keys::Keys;
+use crate::support::{BINARY, Load, sized};
 
 const KEYS: usize = 1500;
 /// Requests a second.
 const RATE: usize = 300;
 const LOAD: Load = Load { keys: KEYS, rate: RATE };
-/// How long a silent auxiliary stays a member, and the requests of more than twice that time.
-const LEASE_TTL: &str = "3s";
-const LONGER_THAN_A_LEASE: usize = 7 * RATE;
 
 fn shape() -> Shape {
-    Shape::default().redis().lease_ttl(LEASE_TTL).set("log.level", "info")
+    Shape::default().redis().lease_ttl("3s").set("log.level", "info")
+}
+
+/// The requests of more than twice the time that a silent auxiliary stays a member; or of a minute.
+fn longer_than_a_lease() -> usize {
+    sized(7, 60) * RATE
 }
 
 async fn start(shape: Shape) -> Cluster {
     shape.processes(BINARY).await.expect("a cluster starts")
 }
 
-async fn store_all(cluster: &Cluster, value: &str) {
-    for n in 0..KEYS {
-        cluster.client(n % 2).store(&format!("k{n}"), value).await;
-    }
-}
-
-async fn all_read(cluster: &Cluster, value: &str) {
-    for n in 0..KEYS {
-        let read = cluster.client(n % 2).get(path_of(format!("k{n}"))).await;
-        assert_eq!(read.status, 200, "k{n}: {}", read.text());
-        assert_eq!(read.json()["value"], value, "k{n}");
-    }
+async fn store_all(cluster: &Cluster, value: &str) -> Keys {
+    let mut keys = Keys::new("k", 0..KEYS, value);
+    keys.store(cluster.client(0)).await;
+    keys
 }
 
 /// A snapshot on every auxiliary.
@@ -63,19 +58,17 @@ async fn auxiliaries_that_only_know_redis_are_found_by_masters_that_only_know_re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_dies_under_load_is_made_up_for_and_comes_back_without_a_miss() {
     let mut cluster = start(shape()).await;
-    let load = tokio::spawn(LOAD.run(&cluster, 14));
-    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.kill_auxiliary(1);
     cluster.settled().await;
-    assert_all_well(&load.await.expect("the load ends"));
+    load.ends_well(&cluster).await;
     LOAD.is_all_there(&cluster).await;
 
     // Two copies of each key stand on the two that are left, so either of them may go next.
-    let load = tokio::spawn(LOAD.run(&cluster, 6));
-    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.restart(1).await.expect("it comes back");
     cluster.settled().await;
-    assert_all_well(&load.await.expect("the load ends"));
+    load.ends_well(&cluster).await;
     LOAD.is_all_there(&cluster).await;
     cluster.kill_auxiliary(0);
     cluster.settled().await;
@@ -85,8 +78,7 @@ async fn one_that_dies_under_load_is_made_up_for_and_comes_back_without_a_miss()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_hangs_until_it_is_no_member_any_more_brings_nothing_old_back() {
     let cluster = start(shape()).await;
-    let load = tokio::spawn(LOAD.run(&cluster, 16));
-    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.auxiliaries()[2].stop();
     let is_out = async || {
         let nodes = cluster.nodes(0).await;
@@ -96,15 +88,14 @@ async fn one_that_hangs_until_it_is_no_member_any_more_brings_nothing_old_back()
     LOAD.answered_more(&cluster, RATE).await;
     cluster.auxiliaries()[2].resume();
     cluster.settled().await;
-    assert_all_well(&load.await.expect("the load ends"));
+    load.ends_well(&cluster).await;
     LOAD.is_all_there(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_and_adding_under_load_turns_no_hit_into_a_miss() {
     let mut cluster = start(shape()).await;
-    let load = tokio::spawn(LOAD.run(&cluster, 14));
-    LOAD.answered_more(&cluster, KEYS + 2 * RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.drain(2).await;
     cluster.settled().await;
     LOAD.answered_more(&cluster, RATE).await;
@@ -114,7 +105,7 @@ async fn draining_and_adding_under_load_turns_no_hit_into_a_miss() {
     let index = cluster.add().await.expect("one more joins");
     cluster.settled().await;
     assert_eq!((index, cluster.nodes(0).await["nodes"].as_array().unwrap().len()), (3, 4));
-    assert_all_well(&load.await.expect("the load ends"));
+    load.ends_well(&cluster).await;
     LOAD.is_all_there(&cluster).await;
 }
 
@@ -122,17 +113,16 @@ async fn draining_and_adding_under_load_turns_no_hit_into_a_miss() {
 async fn a_redis_that_dies_and_comes_back_empty_is_told_the_members_again() {
     let mut cluster = start(shape()).await;
     let before = cluster.nodes(0).await;
-    let load = tokio::spawn(LOAD.run(&cluster, 20));
-    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.redis_mut().kill();
-    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    LOAD.answered_more(&cluster, longer_than_a_lease()).await;
     cluster.redis_mut().restart().await.expect("it starts again");
     eventually("Redis holds the members again", Duration::from_secs(10), async || {
         cluster.redis_mut().has("annulus:roster").await
     })
     .await;
-    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
-    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.answered_more(&cluster, 7 * RATE).await;
+    load.ends_well(&cluster).await;
     cluster.settled().await;
     assert_eq!(cluster.nodes(0).await["epoch"], before["epoch"], "somebody left and came back");
     LOAD.is_all_there(&cluster).await;
@@ -148,13 +138,27 @@ async fn a_redis_that_dies_and_comes_back_empty_is_told_the_members_again() {
 async fn a_redis_that_hangs_is_noticed_by_nobody() {
     let mut cluster = start(shape()).await;
     let before = cluster.nodes(0).await;
-    let load = tokio::spawn(LOAD.run(&cluster, 18));
-    LOAD.answered_more(&cluster, KEYS + RATE).await;
+    let load = LOAD.start(&cluster).await;
     cluster.redis_mut().stop();
-    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
+    LOAD.answered_more(&cluster, longer_than_a_lease()).await;
     cluster.redis_mut().resume();
-    LOAD.answered_more(&cluster, LONGER_THAN_A_LEASE).await;
-    assert_all_well(&load.await.expect("the load ends"));
+    LOAD.answered_more(&cluster, 7 * RATE).await;
+    load.ends_well(&cluster).await;
+    cluster.settled().await;
+    assert_eq!(cluster.nodes(0).await["epoch"], before["epoch"], "somebody left and came back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_answers_after_two_seconds_is_noticed_by_nobody() {
+    // As long as a lease is where nobody says otherwise.
+    let cluster = start(shape().lease_ttl("10s")).await;
+    let before = cluster.nodes(0).await;
+    let load = LOAD.start(&cluster).await;
+    cluster.redis_proxy().delay(Direction::ToClient, Duration::from_secs(2));
+    LOAD.answered_more(&cluster, sized(12, 60) * RATE).await;
+    cluster.redis_proxy().heal();
+    LOAD.answered_more(&cluster, 2 * RATE).await;
+    load.ends_well(&cluster).await;
     cluster.settled().await;
     assert_eq!(cluster.nodes(0).await["epoch"], before["epoch"], "somebody left and came back");
 }
@@ -162,24 +166,24 @@ async fn a_redis_that_hangs_is_noticed_by_nobody() {
 #[tokio::test]
 async fn all_killed_at_once_come_back_with_what_their_last_snapshots_hold() {
     let mut cluster = start(shape().disks()).await;
-    store_all(&cluster, "kept").await;
+    let kept = store_all(&cluster, "kept").await;
     back_up(&cluster).await;
     cluster.client(0).store("later", "perhaps lost").await;
     cluster.restart_auxiliaries().await.expect("they come back");
     cluster.settled().await;
-    all_read(&cluster, "kept").await;
-    store_all(&cluster, "new").await;
-    all_read(&cluster, "new").await;
+    kept.are_right(&cluster).await;
+    store_all(&cluster, "new").await.are_right(&cluster).await;
 }
 
 #[tokio::test]
 async fn all_told_to_stop_at_once_end_in_good_order_and_come_back_with_everything() {
-    let mut cluster = start(shape().disks()).await;
-    store_all(&cluster, "kept").await;
+    // None of them can hand over to another; they wait for that as long as they may.
+    let mut cluster = start(shape().disks().set("auxiliary.drain_timeout", "2s")).await;
+    let kept = store_all(&cluster, "kept").await;
     cluster.drain_all().await;
     cluster.restart_auxiliaries().await.expect("they come back");
     cluster.settled().await;
-    all_read(&cluster, "kept").await;
+    kept.are_right(&cluster).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ async fn a_method_that_a_route_does_not_take_is_answered_with_those_that_it_take
         ("POST", "/health", "GET,HEAD"),
         ("DELETE", "/metrics", "GET,HEAD"),
         ("POST", "/openapi.json", "GET,HEAD"),
+        ("GET", "/config/reload", "POST"),
         ("POST", "/", "GET,HEAD"),
     ] {
         let answer = client.request(method, path).send().await;
@@ -120,6 +121,7 @@ async fn the_interface_is_described_and_can_be_tried() {
     let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
         "/backup",
+        "/config/reload",
         "/data",
         "/data/bulk",
         "/data/bulk/get",

@@ -8,7 +8,7 @@ use annulus_bench::lru_reference::{Capacity, simulate};
 use annulus_bench::{Report, trace};
 use annulus_testkit::{Cluster, MetricsPage, Shape};
 
-use crate::support::{BINARY, bench};
+use crate::support::{BINARY, bench, sized};
 
 const AUXILIARIES: usize = 3;
 /// Memory of each auxiliary for the trace of large objects: room for one of the largest, and not for all.
@@ -159,9 +159,11 @@ async fn the_start_of_the_database_trace_is_served_as_by_an_exact_lru() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_database_trace_keeps_both_promises() {
-    let Some(trace) = recorded("orm-busy.txt.gz", usize::MAX >> 1) else { return };
-    assert_eq!((trace.requests.len(), trace.distinct()), (1_000_000, 44_178));
+async fn the_database_trace_keeps_both_promises() {
+    let Some(trace) = recorded("orm-busy.txt.gz", sized(100_000, usize::MAX >> 1)) else { return };
+    if sized(false, true) {
+        assert_eq!((trace.requests.len(), trace.distinct()), (1_000_000, 44_178));
+    }
     trace.hits_all_but_the_first_of_each_key().await;
     trace.with_a_quarter_of_the_keys_it_is_as_good_as_an_exact_lru().await;
 }

@@ -3,7 +3,7 @@
 mod absences;
 mod keeper;
 mod memory;
-mod redis;
+pub(crate) mod redis;
 mod text;
 
 use std::time::Duration;

@@ -17,16 +17,16 @@ pub(super) fn read(text: &[u8]) -> Result<Roster, String> {
     if roster.revision() > MAX_NUMBER || roster.epoch() > MAX_NUMBER {
         return Err("its revision or epoch is too large".to_owned());
     }
-    check(roster.epoch(), roster.base().iter())?;
-    check(roster.epoch(), roster.members().iter().map(|member| &member.seat))?;
+    check(roster.base().iter())?;
+    check(roster.members().iter().map(|member| &member.seat))?;
     Ok(roster)
 }
 
-fn check<'a>(epoch: u64, seats: impl Iterator<Item = &'a Seat> + Clone) -> Result<(), String> {
+fn check<'a>(seats: impl Iterator<Item = &'a Seat> + Clone) -> Result<(), String> {
     if !seats.clone().is_sorted_by(|left, right| left.node.name < right.node.name) {
         return Err("its nodes are not in order of their names".to_owned());
     }
-    View::new(epoch, seats.map(|seat| seat.node.clone())).map(drop).map_err(|error| error.to_string())
+    View::new(seats.map(|seat| seat.node.clone())).map(drop).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

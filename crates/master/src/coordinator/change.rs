@@ -13,6 +13,10 @@ pub struct Change {
     pub ttl_left_ms: Option<u64>,
     /// The memcached client's flags.
     pub flags: u32,
+    /// What memcached's meta commands keep with an entry.
+    pub marks: u8,
+    /// The unique that memcached's clients see, where it is not the version of this write.
+    pub cas: Option<u64>,
 }
 
 /// A write that is acknowledged.
@@ -31,7 +35,8 @@ pub(super) fn plain(version: Version, change: &Change) -> CopyWrite {
         value: change.value.clone(),
         ttl_left_ms: change.ttl_left_ms,
         flags: change.flags,
-        origin: None,
+        marks: change.marks,
+        origin: change.cas.map(Version),
         condition: Condition::Always,
     }
 }

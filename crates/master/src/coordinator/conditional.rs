@@ -1,4 +1,4 @@
-//! Writing a key if a condition holds: read, decide, swap, and again if something came between.
+//! Writing a key by what is there: read, decide, swap, and again if something came between.
 
 use annulus_protocol::condition::Precondition;
 use annulus_protocol::hop::CopyState;
@@ -19,6 +19,15 @@ pub enum Outcome {
     Failed(Option<Version>),
 }
 
+/// What is to become of a key.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// Nothing.
+    Keep,
+    /// This.
+    Write(Change),
+}
+
 impl Coordinator {
     /// Writes a key if `precondition` holds of it.
     ///
@@ -31,23 +40,54 @@ impl Coordinator {
         precondition: &Precondition,
         context: &Context,
     ) -> Result<Outcome, Problem> {
+        let decide = |current: Option<&StoredValue>| {
+            let version = current.map(|stored| stored.version);
+            let holds = precondition.holds(version);
+            (if holds { Decision::Write(change.clone()) } else { Decision::Keep }, version)
+        };
+        let (current, written) = self.update(key, context, decide).await?;
+        Ok(written.map_or(Outcome::Failed(current), Outcome::Written))
+    }
+
+    /// Reads a key, has `decide` say what is to become of it, and does that if nothing came between; else it is asked again.
+    /// Gives back what was said last beside the decision, and the write if there was one.
+    ///
+    /// # Errors
+    /// As [`Coordinator::write`].
+    pub async fn update<R>(
+        &self,
+        key: &Key,
+        context: &Context,
+        mut decide: impl FnMut(Option<&StoredValue>) -> (Decision, R),
+    ) -> Result<(R, Option<Written>), Problem> {
         // What a write rests on is never read from one copy alone.
         let context = &Context { consistency: Consistency::Quorum, ..*context };
+        let doubt = self.doubts.about(key);
         let mut unclear = false;
         for attempt in 1..=MAX_ATTEMPTS {
-            let current = live_version(&self.read(key, context).await?);
-            if !precondition.holds(current) {
-                return if unclear { Err(Self::outcome_unknown()) } else { Ok(Outcome::Failed(current)) };
-            }
+            let state = self.read(key, context).await?;
+            let current = live_version(&state);
+            let (decision, said) = decide(live(&state));
+            let Decision::Write(change) = decision else {
+                if unclear {
+                    return Err(Self::outcome_unknown());
+                }
+                doubt.dispel();
+                return Ok((said, None));
+            };
             let version = self.next_version().as_swap();
-            match self.swap(key, change, version, current, context).await? {
-                Swap::Written(written) => return Ok(Outcome::Written(written)),
+            match self.swap(key, &change, version, current, context).await? {
+                Swap::Written(written) => {
+                    doubt.dispel();
+                    return Ok((said, Some(written)));
+                }
                 Swap::Refused => self.back_off(attempt).await,
                 Swap::Unclear => {
                     let now = self.read(key, context).await?;
-                    if first_version(&now) == version {
+                    if was_made_as(&now, version) {
+                        doubt.dispel();
                         let replaced = current.is_some();
-                        return Ok(Outcome::Written(Written { version: now.version(), replaced }));
+                        return Ok((said, Some(Written { version: now.version(), replaced })));
                     }
                     if live_version(&now) != current || now.version() > version {
                         return Err(Self::outcome_unknown());
@@ -61,10 +101,15 @@ impl Coordinator {
     }
 }
 
-/// The version under which a state was first written.
-fn first_version(state: &CopyState) -> Version {
+fn live(state: &CopyState) -> Option<&StoredValue> {
     match state {
-        CopyState::Value(StoredValue { origin: Some(origin), .. }) => *origin,
-        other => other.version(),
+        CopyState::Value(stored) => Some(stored),
+        CopyState::Miss { .. } => None,
     }
+}
+
+/// Whether a state was made by the write of this version, which may have been carried on under a newer one since.
+fn was_made_as(state: &CopyState, version: Version) -> bool {
+    let carried_on = matches!(state, CopyState::Value(stored) if stored.origin == Some(version));
+    carried_on || state.version() == version
 }

@@ -18,6 +18,8 @@ pub(super) struct Gathered<T> {
     pub(super) answers: Vec<(usize, T)>,
     /// Whether as many counted as were needed, or one ended the race.
     pub(super) complete: bool,
+    /// Whether there are as many that count as are enough.
+    pub(super) enough: bool,
     /// How many calls failed in a way that leaves open whether they were carried out, or were still out at the end.
     pub(super) open: usize,
     /// A later roster, by which one of them goes: the race is off.
@@ -25,6 +27,11 @@ pub(super) struct Gathered<T> {
 }
 
 impl<T> Gathered<T> {
+    fn with_capacity(capacity: usize) -> Self {
+        let answers = Vec::with_capacity(capacity);
+        Self { answers, complete: false, enough: false, open: 0, outdated: None }
+    }
+
     /// The nodes whose answers fulfil a condition.
     pub(super) fn nodes_where(
         &self,
@@ -71,8 +78,7 @@ pub(super) async fn gather<'a, T>(
 ) -> Gathered<T> {
     let mut race = Race::new(rules.plan);
     let capacity = rules.plan.candidates.len();
-    let mut gathered =
-        Gathered { answers: Vec::with_capacity(capacity), complete: false, open: 0, outdated: None };
+    let mut gathered = Gathered::with_capacity(capacity);
     let mut waiting = FuturesUnordered::new();
     let mut pending: Vec<(usize, Ticket)> = Vec::with_capacity(capacity);
     let start = |node: usize, pending: &mut Vec<(usize, Ticket)>| {
@@ -135,6 +141,7 @@ pub(super) async fn gather<'a, T>(
             }
         }
     }
+    gathered.enough = race.is_enough();
     gathered.open += pending.len();
     gathered
 }

@@ -9,7 +9,10 @@
 
 mod change;
 mod conditional;
+mod doubts;
+mod flush;
 mod gather;
+mod one;
 pub mod plan;
 pub mod race;
 mod read;
@@ -23,13 +26,15 @@ use annulus_protocol::{ErrorCode, HybridClock, Key, Problem, Version};
 use annulus_service::config::Consistency;
 use annulus_service::net::Clock;
 use annulus_service::telemetry::TraceContext;
+use arc_swap::ArcSwap;
 
 use crate::fleet::Fleet;
 use crate::hop::Call;
 use crate::metrics::CopyMetrics;
 use crate::route::Route;
 pub use change::{Change, Written};
-pub use conditional::Outcome;
+pub use conditional::{Decision, Outcome};
+pub(crate) use doubts::Doubts;
 use gather::{Gathered, Rules};
 use plan::Plan;
 
@@ -41,19 +46,33 @@ const MAX_ATTEMPTS: usize = 16;
 pub struct Context {
     /// When the answer must be out, in microseconds of the node's clock.
     pub deadline_us: u64,
+    /// The worker that serves it.
+    pub worker: usize,
     /// The trace to which the calls belong.
     pub trace: TraceContext,
     /// How many copies a read asks.
     pub consistency: Consistency,
+    /// Whether the client asked for just that: then nothing but copies may answer.
+    pub insists: bool,
+}
+
+/// What a coordinator goes by that may change while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ways {
+    /// After how long another node is asked.
+    pub(crate) hedge_after: Duration,
+    /// The zone whose copies are read first, where one is enough.
+    pub(crate) zone: Option<String>,
 }
 
 /// Reads and writes keys over their copies.
 pub struct Coordinator {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) versions: HybridClock,
-    pub(crate) hedge_after: Duration,
+    pub(crate) versions: Arc<HybridClock>,
+    pub(crate) ways: ArcSwap<Ways>,
     pub(crate) metrics: CopyMetrics,
+    pub(crate) doubts: Doubts,
 }
 
 impl Coordinator {
@@ -62,23 +81,39 @@ impl Coordinator {
     /// # Errors
     /// Where nobody is a member yet.
     fn plan(&self, key: &Key) -> Result<(Arc<Route>, Plan), Problem> {
-        self.plan_by(key, false)
-    }
-
-    fn plan_by(&self, key: &Key, shared_first: bool) -> Result<(Arc<Route>, Plan), Problem> {
-        let route = self.fleet.route();
-        let plan = route.plan(annulus_ring::key_hash(key.as_bytes()), shared_first);
-        if plan.is_empty() {
-            return Err(Problem::new(
-                ErrorCode::Unavailable,
-                "no auxiliary has joined yet: start one, or look at its log for why it cannot join",
-            ));
-        }
+        let (route, hash) = self.way_to(key);
+        let plan = Self::plan_by(&route, hash, false)?;
         Ok((route, plan))
     }
 
+    /// The newest route, and the key's place on it.
+    fn way_to(&self, key: &Key) -> (Arc<Route>, u64) {
+        (self.fleet.route(), annulus_ring::key_hash(key.as_bytes()))
+    }
+
+    fn plan_by(route: &Route, hash: u64, shared_first: bool) -> Result<Plan, Problem> {
+        let plan = route.plan(hash, shared_first);
+        if plan.is_empty() {
+            return Err(Self::nobody_has_joined());
+        }
+        Ok(plan)
+    }
+
+    fn nobody_has_joined() -> Problem {
+        Problem::new(
+            ErrorCode::Unavailable,
+            "no auxiliary has joined yet: start one, or look at its log for why it cannot join",
+        )
+    }
+
+    /// Whether none of a key's owners answered the last time.
+    pub(crate) fn is_out_of_reach(&self, key: &Key) -> bool {
+        let (route, hash) = self.way_to(key);
+        route.is_out_of_reach(&route.plan(hash, false))
+    }
+
     fn rules(&self, plan: Plan) -> Rules {
-        Rules { plan, hedge_after: self.hedge_after, hedges: self.metrics.hedges.clone() }
+        Rules { plan, hedge_after: self.ways.load().hedge_after, hedges: self.metrics.hedges.clone() }
     }
 
     /// Goes by the later roster that a race brought. Returns whether there was one: then the attempt is void.
@@ -88,9 +123,8 @@ impl Coordinator {
         true
     }
 
-    fn call(&self, context: &Context) -> Call {
-        let left = context.deadline_us.saturating_sub(self.clock.now_us());
-        Call { timeout: Duration::from_micros(left), trace: context.trace }
+    fn call(context: &Context) -> Call {
+        Call { deadline_us: context.deadline_us, worker: context.worker, trace: context.trace }
     }
 
     /// A version newer than all that this master has seen.
@@ -107,7 +141,7 @@ impl Coordinator {
         tokio::time::sleep(Duration::from_micros(attempt as u64 * (500 + spread))).await;
     }
 
-    fn too_few_answer_a_read(answered: usize, needed: usize) -> Problem {
+    pub(crate) fn too_few_answer_a_read(answered: usize, needed: usize) -> Problem {
         let detail = format!(
             "{answered} of the {needed} owners needed answered in place of those of the key that are away; GET /nodes shows \
              which"

@@ -15,7 +15,7 @@ pub struct Part {
     pub gone: usize,
     /// Answers that complete it.
     pub need: usize,
-    /// Answers that are worth waiting for where `need` cannot be reached any more.
+    /// Answers that are enough where `need` cannot be reached any more, or takes too long.
     pub at_least: usize,
     /// Copies of a value that has been acknowledged or shown.
     pub replicas: usize,
@@ -36,7 +36,7 @@ impl Part {
         Self {
             members,
             gone,
-            need: quorum.replicas.min(alive),
+            need: quorum.copies.min(alive),
             at_least: quorum.replicas.min(alive),
             replicas: quorum.replicas,
         }
@@ -59,7 +59,8 @@ impl Part {
 }
 
 impl Plan {
-    /// The plan that needs as many answers as a key has copies, in each view; all of them, whether it reads or writes.
+    /// The plan that goes to as many nodes as a key has copies, in each view, and is content with as many answers as make a
+    /// write.
     pub fn new(placement: &Placement, hash: u64) -> Self {
         let holders = placement.holders(hash);
         let current = Part::new(holders.current, 0, placement.quorum());
@@ -77,6 +78,19 @@ impl Plan {
         if self.parts[BASE].size() > 0 { &self.parts[BASE] } else { &self.parts[CURRENT] }
     }
 
+    /// Whether it goes to more nodes than it needs answers.
+    pub fn asks_more(&self) -> bool {
+        self.parts.iter().any(|part| part.need > part.at_least)
+    }
+
+    /// Asks no more nodes than it needs answers, unless one fails or is slow.
+    pub fn lean(mut self) -> Self {
+        for part in &mut self.parts {
+            part.need = part.at_least;
+        }
+        self
+    }
+
     /// Takes fewer answers where no more can be had, but no fewer than make a read meet every acknowledged write.
     pub fn for_reading(mut self, placement: &Placement) -> Self {
         let quorums = [placement.quorum(), placement.base_quorum()];
@@ -86,10 +100,10 @@ impl Plan {
         self
     }
 
-    /// Asks one node that holds what it should, and is content.
+    /// Asks one node that holds what it should, and is content. The order stays.
     pub fn for_one(mut self) -> Self {
         let authority = *self.authority();
-        self.candidates = authority.members;
+        self.candidates = self.candidates.iter().filter(|node| authority.members.contains(*node)).collect();
         self.parts = [Part { need: 1, at_least: 1, ..authority }, Part::default()];
         self
     }
@@ -106,8 +120,9 @@ impl Plan {
     /// What is left to do when these nodes have it already.
     pub fn without(mut self, done: &NodeList) -> Self {
         for part in &mut self.parts {
-            part.need = part.need.saturating_sub(part.count(done.iter()));
-            part.at_least = part.need;
+            let have = part.count(done.iter());
+            part.need = part.need.saturating_sub(have);
+            part.at_least = part.at_least.saturating_sub(have);
             part.members = part.members.iter().filter(|node| !done.contains(*node)).collect();
         }
         self.candidates = self.candidates.iter().filter(|node| !done.contains(*node)).collect();
@@ -117,6 +132,15 @@ impl Plan {
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
         self.parts.iter().all(|part| part.need == 0)
+    }
+
+    /// Only this node is asked.
+    pub fn only(self, node: usize) -> Self {
+        let mut plan = self.among(std::iter::once(node).collect());
+        for part in &mut plan.parts {
+            (part.need, part.at_least) = (part.members.len(), part.members.len());
+        }
+        plan
     }
 
     /// Whether nobody is a member.
@@ -137,5 +161,84 @@ impl Plan {
         self.candidates.sort_by_rank(|node| {
             2 * reluctance(node) + u8::from(shared_first && parts[BASE].size() > 0 && counts(node) < 2)
         });
+    }
+
+    /// Puts in front whom a read of one copy asks first: of those that answer, the owners, of whom there are `copies`, before the
+    /// spare; of these, the ones that are not far. Otherwise ring order stays.
+    pub fn rank_for_one(
+        &mut self,
+        copies: usize,
+        reluctance: impl Fn(usize) -> u8,
+        is_far: impl Fn(usize) -> bool,
+    ) {
+        let members = self.authority().members;
+        let is_spare = |node| !members.iter().take(copies).any(|owner| owner == node);
+        self.candidates.sort_by_rank(|node| {
+            4 * reluctance(node) + 2 * u8::from(is_spare(node)) + u8::from(is_far(node))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use annulus_cluster::{Layout, Mechanisms, Node, Roster};
+
+    use super::*;
+
+    fn plan(replicas: u32, nodes: usize) -> Plan {
+        let nodes = (0..nodes).map(|n| Node::new(format!("{n}"), format!("h:{}", n + 1)));
+        let roster = Roster::fixed(nodes, Layout { replicas, virtual_nodes: 16 });
+        let placement = Placement::new(Arc::new(roster), None, Mechanisms::default()).unwrap();
+        Plan::new(&placement, 7)
+    }
+
+    fn order(plan: &Plan) -> Vec<usize> {
+        plan.candidates.iter().collect()
+    }
+
+    #[test]
+    fn with_a_copy_everywhere_all_are_asked_and_a_majority_is_enough() {
+        let plan = plan(Layout::ALL, 5);
+        let part = plan.parts[0];
+        assert_eq!((part.need, part.at_least, part.replicas, part.members.len()), (5, 3, 3, 5));
+        assert!(plan.asks_more());
+        let lean = plan.lean();
+        assert_eq!((lean.parts[0].need, lean.parts[0].at_least, lean.asks_more()), (3, 3, false));
+        let one_has_it: NodeList = std::iter::once(order(&plan)[0]).collect();
+        let rest = plan.without(&one_has_it);
+        assert_eq!((rest.parts[0].need, rest.parts[0].at_least), (4, 2));
+    }
+
+    #[test]
+    fn sharded_no_more_are_asked_than_answers_are_needed() {
+        let plan = plan(2, 5);
+        assert_eq!((plan.parts[0].need, plan.parts[0].at_least, plan.candidates.len()), (2, 2, 3));
+        assert!(!plan.asks_more());
+        assert_eq!(plan.lean(), plan);
+    }
+
+    #[test]
+    fn one_copy_is_read_in_the_own_zone_but_from_no_node_that_is_down_or_only_the_spare() {
+        let mut near = plan(2, 3);
+        let [first, second, spare] = order(&near)[..] else { panic!("three may hold it") };
+        near.rank_for_one(2, |_| 0, |node| node != second);
+        assert_eq!(order(&near), [second, first, spare]);
+        near.rank_for_one(2, |node| u8::from(node == second), |node| node != second);
+        assert_eq!(order(&near), [first, spare, second]);
+        let mut spare_is_near = plan(2, 3);
+        spare_is_near.rank_for_one(2, |_| 0, |node| node != spare);
+        assert_eq!(order(&spare_is_near), [first, second, spare]);
+        let asked = near.for_one();
+        assert_eq!((order(&asked), asked.parts[0].need), (vec![first, spare, second], 1));
+    }
+
+    #[test]
+    fn only_one_node_is_asked_where_only_it_is_meant() {
+        let plan = plan(Layout::ALL, 3);
+        let node = order(&plan)[1];
+        let only = plan.only(node);
+        assert_eq!((order(&only), only.parts[0].need, only.parts[0].at_least), (vec![node], 1, 1));
     }
 }

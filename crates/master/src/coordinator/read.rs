@@ -1,5 +1,7 @@
 //! Reading a key: enough answers, the newest wins, copies behind it are repaired first.
 
+use std::sync::Arc;
+
 use annulus_cluster::NodeList;
 use annulus_protocol::hop::{Condition, CopyState, CopyWrite, MissReason, Refusal};
 use annulus_protocol::{Key, Problem};
@@ -8,6 +10,7 @@ use annulus_service::config::Consistency;
 use super::gather::{Gathered, Weight, all_or_nothing, gather};
 use super::plan::{Part, Plan};
 use super::{Context, Coordinator, MAX_ATTEMPTS};
+use crate::hop::HopError;
 use crate::route::Route;
 
 /// How often a read waits for a conditional write to end before it ends it itself.
@@ -33,25 +36,32 @@ impl Coordinator {
     /// # Errors
     /// [`annulus_protocol::ErrorCode::Unavailable`] where too few copies answer. The caller bounds the time.
     pub async fn read(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
+        match context.consistency {
+            Consistency::Quorum => self.read_quorum(key, context).await,
+            Consistency::One => self.read_one(key, context).await,
+        }
+    }
+
+    pub(super) async fn read_quorum(&self, key: &Key, context: &Context) -> Result<CopyState, Problem> {
         for attempt in 1..=MAX_ATTEMPTS {
-            let (route, plan) = self.plan_by(key, true)?;
+            let (route, hash) = self.way_to(key);
+            if let Some(owner) = route.placement().only_owner(hash) {
+                match self.read_only_copy(&route, owner, key, context).await? {
+                    Some(state) => return Ok(state),
+                    None => continue,
+                }
+            }
+            let plan = Self::plan_by(&route, hash, true)?.lean();
             if plan.is_lost() {
                 return Err(Self::still_loading());
             }
-            let asked = match context.consistency {
-                Consistency::Quorum => plan.for_reading(route.placement()),
-                Consistency::One => plan.for_one(),
-            };
-            let ask = |node| route.hop().get(node, key, self.call(context));
+            let asked = plan.for_reading(route.placement());
+            let ask = |node| route.hop().get(node, key, Self::call(context));
             let mut gathered = gather(&route, self.rules(asked), ask, |_| Weight::Counts).await;
             if self.was_outdated(&mut gathered) {
                 continue;
             }
-            let is_quorum = context.consistency == Consistency::Quorum;
-            if is_quorum
-                && let Some(value) =
-                    self.value_under_a_floor(key, &mut gathered, &route, &plan, context).await
-            {
+            if let Some(value) = self.value_under_a_floor(key, &mut gathered, &route, &plan, context).await {
                 return Ok(value);
             }
             let answered = gathered.answers.len();
@@ -65,7 +75,7 @@ impl Coordinator {
             };
             // Where every owner has to have a write, one that is away leaves nobody to repair.
             let degraded = !gathered.complete && plan.authority().size() == plan.authority().replicas;
-            if !is_quorum || degraded || !is_repairable(newest) || !mechanisms.read_repair {
+            if degraded || !is_repairable(newest) || !mechanisms.read_repair {
                 return Ok(newest.clone());
             }
             match self.repair(key, newest, &gathered.answers, &route, plan, context).await {
@@ -107,7 +117,7 @@ impl Coordinator {
         let others: NodeList = authority.members.iter().filter(|node| !asked.contains(*node)).collect();
         let part = Part { members: others, need: others.len(), at_least: others.len(), ..authority };
         let others = Plan { candidates: others, parts: [part, Part::default()] };
-        let ask = |node| route.hop().get(node, key, self.call(context));
+        let ask = |node| route.hop().get(node, key, Self::call(context));
         let more = gather(route, self.rules(others), ask, |_| Weight::Counts).await;
         gathered.answers.extend(more.answers);
         let holds = |state: &CopyState| is_repairable(state) && state.version() == version;
@@ -117,6 +127,32 @@ impl Coordinator {
             return None;
         }
         gathered.answers.iter().map(|(_, state)| state).find(|state| holds(state)).cloned()
+    }
+
+    /// With one copy there is nobody to agree with and nobody else to ask. `None`: the owner goes by a later roster.
+    pub(super) async fn read_only_copy(
+        &self,
+        route: &Route,
+        owner: usize,
+        key: &Key,
+        context: &Context,
+    ) -> Result<Option<CopyState>, Problem> {
+        let ticket = route.sent(owner);
+        match route.hop().get(owner, key, Self::call(context)).await {
+            Ok(state) => {
+                route.answered(ticket);
+                Ok(Some(state))
+            }
+            Err(HopError::Outdated(roster)) => {
+                route.answered(ticket);
+                self.fleet.adopt(&Arc::from(roster));
+                Ok(None)
+            }
+            Err(error) => {
+                route.failed(ticket, &error);
+                Err(Self::too_few_answer_a_read(0, 1))
+            }
+        }
     }
 
     /// Brings the version `newest` to as many copies as an acknowledged write has.
@@ -140,7 +176,7 @@ impl Coordinator {
         let asked = |node: usize| answers.iter().any(|(known, _)| *known == node);
         lacking.candidates.sort_by_rank(|node| u8::from(!asked(node)));
         let write = repair_write(newest);
-        let ask = |node| route.hop().put(node, key, &write, self.call(context));
+        let ask = |node| route.hop().put(node, key, &write, Self::call(context));
         let mut gathered = gather(route, self.rules(lacking), ask, all_or_nothing).await;
         if self.was_outdated(&mut gathered) {
             return Repair::NewRoster;
@@ -180,19 +216,27 @@ fn bytes(state: &CopyState) -> &[u8] {
 }
 
 /// Values and tombstones can be brought to other copies; a floor says nothing of the key itself.
-fn is_repairable(state: &CopyState) -> bool {
+pub(super) fn is_repairable(state: &CopyState) -> bool {
     matches!(state, CopyState::Value(_) | CopyState::Miss { tombstone: true, .. })
 }
 
-fn repair_write(newest: &CopyState) -> CopyWrite {
+pub(super) fn repair_write(newest: &CopyState) -> CopyWrite {
     let version = newest.version();
-    let (value, ttl_left_ms, flags, origin) = match newest {
-        CopyState::Value(stored) => {
-            (Some(stored.content.clone()), stored.ttl_left_ms, stored.flags, stored.origin)
+    let condition = Condition::Always;
+    match newest {
+        CopyState::Value(stored) => CopyWrite {
+            version,
+            value: Some(stored.content.clone()),
+            ttl_left_ms: stored.ttl_left_ms,
+            flags: stored.flags,
+            marks: stored.marks,
+            origin: stored.origin,
+            condition,
+        },
+        CopyState::Miss { .. } => {
+            CopyWrite { version, value: None, ttl_left_ms: None, flags: 0, marks: 0, origin: None, condition }
         }
-        CopyState::Miss { .. } => (None, None, 0, None),
-    };
-    CopyWrite { version, value, ttl_left_ms, flags, origin, condition: Condition::Always }
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +254,7 @@ mod tests {
             origin: None,
             ttl_left_ms: None,
             flags: 0,
+            marks: 0,
             content,
         })
     }

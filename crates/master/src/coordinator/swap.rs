@@ -4,11 +4,11 @@
 //! (Rystsov, 2018): first the copies promise to refuse whatever is below the new version and say what they hold, then they
 //! take it if they still keep the promise.
 
-use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal};
+use annulus_protocol::hop::{Condition, CopyState, CopyWrite, Refusal, Taken, TakenBefore};
 use annulus_protocol::{Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
-use super::gather::{all_or_nothing, gather};
+use super::gather::{Weight, all_or_nothing, gather};
 use super::plan::Plan;
 use super::read::newest;
 use super::{Context, Coordinator};
@@ -55,7 +55,7 @@ impl Coordinator {
     ) -> Result<Swap, Problem> {
         let mut write = plain(version, change);
         write.condition = current.map_or(Condition::Absent, Condition::VersionIs);
-        let ask = |node| route.hop().put(node, key, &write, self.call(context));
+        let ask = |node| route.hop().put(node, key, &write, Self::call(context));
         let mut gathered = gather(route, self.rules(plan), ask, all_or_nothing).await;
         let outdated = self.was_outdated(&mut gathered);
         match gathered.answers.first() {
@@ -99,7 +99,7 @@ impl Coordinator {
         plan: Plan,
         context: &Context,
     ) -> Result<Option<Vec<(usize, CopyState)>>, Problem> {
-        let ask = |node| route.hop().promise(node, key, ballot, self.call(context));
+        let ask = |node| route.hop().promise(node, key, ballot, Self::call(context));
         let mut gathered = gather(route, self.rules(plan), ask, all_or_nothing).await;
         if self.was_outdated(&mut gathered) {
             return Ok(None);
@@ -108,7 +108,7 @@ impl Coordinator {
         let promises: Result<Vec<_>, Refusal> =
             gathered.answers.into_iter().map(|(node, answer)| Ok((node, answer?))).collect();
         match promises {
-            Ok(_) if !gathered.complete => Err(Self::too_few_take_a_write(answered, plan.parts[0].need)),
+            Ok(_) if !gathered.enough => Err(Self::too_few_take_a_write(answered, plan.parts[0].at_least)),
             Ok(promises) => Ok(Some(promises)),
             Err(refusal) => {
                 self.learn(refusal)?;
@@ -154,17 +154,31 @@ impl Coordinator {
         keepers: Plan,
         context: &Context,
     ) -> Result<Swap, Problem> {
-        let ask = |node| route.hop().put(node, key, write, self.call(context));
-        let mut gathered = gather(route, self.rules(keepers), ask, all_or_nothing).await;
+        let ask = |node| route.hop().put(node, key, write, Self::call(context));
+        // All are heard: where each of them refuses, it is certain that nothing was written.
+        let weigh = |answer: &Result<Taken, Refusal>| {
+            if answer.is_ok() { Weight::Counts } else { Weight::Waits }
+        };
+        let mut gathered = gather(route, self.rules(keepers), ask, weigh).await;
         if self.was_outdated(&mut gathered) {
             return Ok(Swap::Unclear);
         }
-        if let Some(refusal) = gathered.answers.iter().find_map(|(_, answer)| answer.err()) {
-            self.learn(refusal)?;
+        let refusals: Vec<_> = gathered.answers.iter().filter_map(|(_, answer)| answer.err()).collect();
+        for refusal in &refusals {
+            self.learn(*refusal)?;
+        }
+        let is_certain = |refusal: &Refusal| {
+            !matches!(refusal, Refusal::Newer { taken: TakenBefore::Yes, .. } | Refusal::TooLarge)
+        };
+        let all_refused = refusals.len() == gathered.answers.len() && gathered.open == 0;
+        if all_refused && !refusals.is_empty() && refusals.iter().all(is_certain) {
+            return Ok(Swap::Refused);
+        }
+        if !gathered.enough {
             return Ok(Swap::Unclear);
         }
         if !gathered.complete {
-            return Ok(Swap::Unclear);
+            self.doubts.add(key);
         }
         let taken = gathered.answers.iter().filter_map(|(_, answer)| answer.ok());
         Ok(Swap::Written(Written { version: write.version, replaced: replaced_live(taken) }))

@@ -5,8 +5,12 @@
 //! whether it had taken this very write before, and [`Tally`] decides: a write that enough copies took at some time has
 //! happened, even if a newer one has replaced it since; one that enough copies can never have taken has not, and nobody can
 //! have seen it, because a read shows nothing that fewer copies have.
+//!
+//! Where an owner does not answer, its word may be the one that decides. So a write of such a key first looks at the copies,
+//! as every write does in the original of these registers: its version is above all that was acknowledged or shown before
+//! it. What is newer all the same came at the same time, and a write that it has replaced has happened just before it.
 
-use annulus_protocol::hop::{Refusal, Taken, TakenBefore};
+use annulus_protocol::hop::{CopyState, CopyWrite, Refusal, Taken, TakenBefore};
 use annulus_protocol::{ErrorCode, Key, Problem, Version};
 
 use super::change::{Change, Written, plain, replaced_live};
@@ -91,7 +95,7 @@ impl Tally {
         let votes = |part: &Part| Votes {
             took: part.count(took.clone()),
             never: part.count(never.clone()),
-            need: part.need,
+            need: part.at_least,
             replicas: part.replicas,
             size: part.size(),
         };
@@ -124,13 +128,18 @@ impl Coordinator {
     /// another write of the key hides whether this one happened before it, [`ErrorCode::TooLarge`] where it fits into no
     /// memory. The caller bounds the time.
     pub async fn write(&self, key: &Key, change: &Change, context: &Context) -> Result<Written, Problem> {
+        let doubt = self.doubts.about(key);
         let mut made: Option<Made> = None;
+        let mut has_looked = false;
         let mut open_before = 0;
         let mut collisions = 0;
         for _ in 0..MAX_ATTEMPTS {
             self.back_off(collisions).await;
             // Made after the wait: others do not wait, and would be ahead of an older one.
             let (route, plan) = self.plan(key)?;
+            if made.is_none() && !has_looked && route.is_doubtful(&plan) {
+                has_looked = self.look(key, &route, plan, context).await;
+            }
             let epoch = route.placement().epoch();
             let one = *made.get_or_insert_with(|| Made {
                 version: self.next_version(),
@@ -138,7 +147,9 @@ impl Coordinator {
                 epoch,
             });
             let version = one.version;
-            let mut gathered = self.put_everywhere(key, change, one, &route, plan, context).await;
+            let write = plain(version, change);
+            let mut gathered =
+                self.put_everywhere(key, &write, (one.born_us, has_looked), &route, plan, context).await;
             self.learn_all(&gathered)?;
             let mut tally = Tally::new(&plan, &gathered, one.epoch != epoch);
             tally.open = tally.open.max(open_before);
@@ -151,11 +162,20 @@ impl Coordinator {
             }
             match tally.verdict() {
                 Verdict::Happened => {
-                    let taken = gathered.answers.iter().filter_map(|(_, said)| match said {
-                        Said::Took(taken) => Some(*taken),
-                        _ => None,
-                    });
-                    return Ok(Written { version, replaced: replaced_live(taken) });
+                    // Where every node is to have it, one that is away is brought it later.
+                    if gathered.complete || !plan.asks_more() {
+                        doubt.dispel();
+                    }
+                    return Ok(written(version, &gathered));
+                }
+                // In doubt all the same: copies differ.
+                Verdict::Open if has_looked && self.stands(key, version, &route, plan, context).await => {
+                    return Ok(written(version, &gathered));
+                }
+                // Those who were not waited for may say more.
+                Verdict::Open if has_looked => {
+                    has_looked = false;
+                    open_before = tally.took.max(tally.open);
                 }
                 Verdict::Again if gathered.answers.is_empty() => {
                     return Err(Self::too_few_took_it(&plan, &gathered));
@@ -166,9 +186,8 @@ impl Coordinator {
                 }
                 Verdict::Open if gathered.open > 0 => return Err(Self::too_few_took_it(&plan, &gathered)),
                 Verdict::Open if tally.promised > 0 && collisions >= PATIENT_ATTEMPTS => {
-                    if let Swap::Written(written) =
-                        self.carry_on(key, &plain(version, change), context).await?
-                    {
+                    if let Swap::Written(written) = self.carry_on(key, &write, context).await? {
+                        doubt.dispel();
                         return Ok(written);
                     }
                     open_before = tally.took.max(open_before);
@@ -181,32 +200,66 @@ impl Coordinator {
         Err(if open_before > 0 { Self::outcome_unknown() } else { Self::contended() })
     }
 
-    fn too_few_took_it(plan: &Plan, gathered: &Gathered<Said>) -> Problem {
-        let took = gathered.nodes_where(|said| matches!(said, Said::Took(_))).count();
-        if plan.parts.iter().all(|part| part.count(gathered.nodes_where(|_| true)) >= part.need) {
-            return Self::outcome_unknown();
+    /// Moves the clock past all that has been acknowledged or shown of a key. Returns whether it could: enough copies have to
+    /// answer.
+    async fn look(&self, key: &Key, route: &Route, plan: Plan, context: &Context) -> bool {
+        if plan.is_lost() {
+            return false;
         }
-        Self::too_few_take_a_write(took, plan.parts[0].need)
+        let plan = plan.lean().for_reading(route.placement());
+        let ask = |node| route.hop().get(node, key, Self::call(context));
+        let mut gathered = gather(route, self.rules(plan), ask, |_| Weight::Counts).await;
+        for (_, state) in &gathered.answers {
+            self.versions.observe(state.version());
+        }
+        let answered = || gathered.nodes_where(|_| true);
+        let is_enough = plan.parts.iter().all(|part| part.count(answered()) >= part.at_least);
+        !self.was_outdated(&mut gathered) && is_enough
     }
 
+    /// Whether as many copies as make a write hold it, or what has come since it looked.
+    async fn stands(
+        &self,
+        key: &Key,
+        version: Version,
+        route: &Route,
+        plan: Plan,
+        context: &Context,
+    ) -> bool {
+        let ask = |node| route.hop().get(node, key, Self::call(context));
+        let weigh =
+            |state: &CopyState| if is_or_follows(state, version) { Weight::Counts } else { Weight::Waits };
+        let mut gathered = gather(route, self.rules(plan.lean()), ask, weigh).await;
+        !self.was_outdated(&mut gathered) && gathered.complete
+    }
+
+    fn too_few_took_it(plan: &Plan, gathered: &Gathered<Said>) -> Problem {
+        let took = gathered.nodes_where(|said| matches!(said, Said::Took(_))).count();
+        if plan.parts.iter().all(|part| part.count(gathered.nodes_where(|_| true)) >= part.at_least) {
+            return Self::outcome_unknown();
+        }
+        Self::too_few_take_a_write(took, plan.parts[0].at_least)
+    }
+
+    /// Sends a write whose version was made at `born_us`. Where it has `looked` before, a newer version is as good as its own.
     async fn put_everywhere(
         &self,
         key: &Key,
-        change: &Change,
-        made: Made,
+        write: &CopyWrite,
+        (born_us, has_looked): (u64, bool),
         route: &Route,
         plan: Plan,
         context: &Context,
     ) -> Gathered<Said> {
-        let write = &plain(made.version, change);
         let ask = |node| -> futures_util::future::BoxFuture<'_, _> {
             Box::pin(async move {
-                let answer = route.hop().put(node, key, write, self.call(context)).await?;
-                Ok(said(answer, made.born_us, self.clock.now_us()))
+                let answer = route.hop().put(node, key, write, Self::call(context)).await?;
+                Ok(said(answer, born_us, self.clock.now_us()))
             })
         };
         let weigh = |said: &Said| match said {
             Said::Took(_) | Said::Had(_) => Weight::Counts,
+            Said::Never(_) | Said::Vague(_) if has_looked => Weight::Counts,
             Said::TooLarge => Weight::Ends,
             _ => Weight::Waits,
         };
@@ -257,6 +310,27 @@ fn said(answer: Result<Taken, Refusal>, born_us: u64, received_us: u64) -> Said 
     }
 }
 
+fn written(version: Version, gathered: &Gathered<Said>) -> Written {
+    let taken = gathered.answers.iter().filter_map(|(_, said)| match said {
+        Said::Took(taken) => Some(*taken),
+        _ => None,
+    });
+    Written { version, replaced: replaced_live(taken) }
+}
+
+/// Whether a copy holds what was written as `version`, or a later write. What bears the version of a swap may be an older
+/// write that was carried on; and a floor says nothing of the key.
+fn is_or_follows(state: &CopyState, version: Version) -> bool {
+    let is_later = |held: Version| held > version && !held.is_swap();
+    match state {
+        CopyState::Value(stored) => {
+            stored.version == version || stored.origin == Some(version) || is_later(stored.version)
+        }
+        CopyState::Miss { version: held, tombstone: true, .. } => *held == version || is_later(*held),
+        CopyState::Miss { .. } => false,
+    }
+}
+
 fn too_large() -> Problem {
     Problem::new(
         ErrorCode::TooLarge,
@@ -266,6 +340,9 @@ fn too_large() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use annulus_protocol::hop::MissReason;
+    use annulus_protocol::value::{Content, StoredValue};
+
     use super::*;
 
     fn votes(took: usize, never: usize) -> Votes {
@@ -326,6 +403,35 @@ mod tests {
         assert_eq!(verdict(1, 1, 0), Verdict::Open);
         assert_eq!(verdict(1, 1, 1), Verdict::Open);
         assert_eq!(verdict(0, 1, 1), Verdict::Open);
+    }
+
+    #[test]
+    fn what_replaced_a_write_shows_that_it_has_happened_unless_it_may_be_older() {
+        let value = |version, origin| {
+            let content = Content { content_type: "".into(), bytes: "".into() };
+            CopyState::Value(StoredValue { version, origin, ttl_left_ms: None, flags: 0, marks: 0, content })
+        };
+        let miss = |version, tombstone| CopyState::Miss { version, reason: MissReason::Deleted, tombstone };
+        let (before, written, after) = (Version(2), Version(4), Version(6));
+        for state in [
+            value(written, None),
+            value(after, None),
+            value(after.as_swap(), Some(written)),
+            miss(written, true),
+            miss(after, true),
+        ] {
+            assert!(is_or_follows(&state, written), "{state:?}");
+        }
+        for state in [
+            value(before, None),
+            value(after.as_swap(), Some(before)),
+            value(after.as_swap(), None),
+            miss(before, true),
+            miss(after.as_swap(), true),
+            miss(after, false),
+        ] {
+            assert!(!is_or_follows(&state, written), "{state:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use annulus_service::metrics::{LATENCY_BUCKETS, counters};
 use annulus_service::net::Clock;
+use annulus_service::pool::PoolError;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::HopError;
@@ -12,6 +13,7 @@ const OUTCOMES: [&str; 8] =
 const ABANDONED: usize = OUTCOMES.len() - 1;
 
 /// The metrics of all auxiliaries.
+#[derive(Clone)]
 pub(super) struct PeerMetrics {
     total: IntCounterVec,
     duration: HistogramVec,
@@ -51,6 +53,19 @@ impl PeerMetrics {
 }
 
 impl OnePeer {
+    /// Counts calls that were made and answered together, as one duration.
+    pub(super) fn answered(&self, calls: u64, micros: u64) {
+        if calls > 0 {
+            self.outcomes[0].inc_by(calls);
+            self.duration.observe(micros as f64 / 1e6);
+        }
+    }
+
+    /// Counts a call that failed, or that was given up.
+    pub(super) fn failed(&self, error: Option<&HopError>) {
+        self.outcomes[error.map_or(ABANDONED, outcome)].inc();
+    }
+
     /// Starts the watch on one call; dropped before [`Watch::end`], the call counts as abandoned.
     pub(super) fn watch<'a>(&'a self, clock: &'a dyn Clock) -> Watch<'a> {
         Watch { metrics: self, clock, started_us: clock.now_us(), outcome: ABANDONED }
@@ -68,15 +83,19 @@ pub(super) struct Watch<'a> {
 impl Watch<'_> {
     /// Counts the call by its result.
     pub(super) fn end<T>(mut self, result: &Result<T, HopError>) {
-        self.outcome = match result {
-            Ok(_) => 0,
-            Err(HopError::Connect(_)) => 1,
-            Err(HopError::TimedOut) => 2,
-            Err(HopError::Broken(_)) => 3,
-            Err(HopError::Busy) => 4,
-            Err(HopError::Unexpected(_)) => 5,
-            Err(HopError::Outdated(_) | HopError::AnotherLife) => 6,
-        };
+        self.outcome = result.as_ref().err().map_or(0, outcome);
+    }
+}
+
+/// How a call that failed ended, as a place among the outcomes.
+fn outcome(error: &HopError) -> usize {
+    match error {
+        HopError::Pool(PoolError::Connect(_)) => 1,
+        HopError::Pool(PoolError::TimedOut) => 2,
+        HopError::Pool(PoolError::Broken(_)) => 3,
+        HopError::Busy => 4,
+        HopError::Unexpected(_) => 5,
+        HopError::Outdated(_) | HopError::AnotherLife => 6,
     }
 }
 

@@ -1,6 +1,9 @@
 //! The hop from a master to an auxiliary, as one small trait, so that its transport can be replaced.
 
-pub mod http;
+pub mod batch;
+mod drive;
+mod lane;
+pub mod meta;
 mod metrics;
 
 use std::time::Duration;
@@ -14,19 +17,24 @@ use annulus_service::telemetry::TraceContext;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-/// What goes with every call: how long it may take, and which request it belongs to.
+use batch::Slot;
+
+/// What goes with every call: until when it may take, and on whose connection it goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// The most that the answer may take.
-    pub timeout: Duration,
-    /// The trace that the call is a step of.
+    /// When the answer is of no more use, in microseconds of the master's clock.
+    pub deadline_us: u64,
+    /// The worker that makes it.
+    pub worker: usize,
+    /// The trace that the call is a step of. It travels where whoever began it records it.
     pub trace: TraceContext,
 }
 
 /// Asks auxiliaries, each known by its index in one placement, about their copies.
 ///
-/// Contract: a call ends within its time-out; dropping its future gives it up; an error means that nothing is known of
-/// whether the auxiliary did what was asked.
+/// Contract: a call ends within some milliseconds of its deadline; dropping its future gives it up; an error means that
+/// nothing is known of whether the auxiliary did what was asked, unless [`HopError::is_unsent`]. Calls of one worker to one node
+/// arrive there in the order in which they were made.
 pub trait Hop: Send + Sync + 'static {
     /// Reads a copy.
     fn get<'a>(&'a self, node: usize, key: &'a Key, call: Call)
@@ -50,8 +58,20 @@ pub trait Hop: Send + Sync + 'static {
         call: Call,
     ) -> BoxFuture<'a, Result<Result<CopyState, Refusal>, HopError>>;
 
+    /// Has the node forget everything at or below a version.
+    fn flush(&self, node: usize, version: Version, call: Call) -> BoxFuture<'_, Result<(), HopError>>;
+
+    /// Asks for a copy; the answer goes into the slot as it comes, and whoever waits for it makes sense of it.
+    fn start_get(&self, node: usize, key: &[u8], call: Call, to: Slot);
+
+    /// Counts calls of a batch that one node has answered, and the time that they took together.
+    fn count_answered(&self, node: usize, calls: u64, micros: u64);
+
+    /// Counts a call of a batch that failed, or that was given up.
+    fn count_failed(&self, node: usize, error: Option<&HopError>);
+
     /// Asks how the node is.
-    fn health(&self, node: usize, call: Call) -> BoxFuture<'_, Result<Health, HopError>>;
+    fn health(&self, node: usize, timeout: Duration) -> BoxFuture<'_, Result<Health, HopError>>;
 
     /// Tells the node to do something that concerns all it holds; gives the status and the JSON of its answer.
     fn order(
@@ -65,15 +85,9 @@ pub trait Hop: Send + Sync + 'static {
 /// Why a call came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HopError {
-    /// No connection could be made.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// No answer in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The connection broke under the call.
-    #[error("the connection broke: {0}")]
-    Broken(String),
+    /// No whole answer came.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// This master has too many calls to the node under way already, or is out of memory for its answer.
     #[error("too many calls under way")]
     Busy,
@@ -91,21 +105,11 @@ pub enum HopError {
 impl HopError {
     /// Whether the node certainly never saw the call.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Outdated(_))
+        matches!(self, Self::Pool(PoolError::Connect(_)) | Self::Outdated(_))
     }
 
     /// Whether it speaks against the node: this master's own limits do not, and neither does a life that is loading.
     pub fn is_of_the_node(&self) -> bool {
         !matches!(self, Self::Busy | Self::AnotherLife | Self::Outdated(_))
-    }
-}
-
-impl From<PoolError> for HopError {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Connect(why) => Self::Connect(why),
-            PoolError::TimedOut => Self::TimedOut,
-            PoolError::Broken(why) => Self::Broken(why),
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! `/data/bulk`: many entries at once.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use annulus_protocol::hop::CopyState;
 use annulus_protocol::rest::{BulkFound, BulkStored, Failure, StoreRequest, Stored, entry_json};
@@ -17,11 +16,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
+use super::At;
 use super::answer;
 use super::data::change;
 use super::openapi::BulkProblems;
 use super::query::DataQuery;
-use crate::Node;
 use crate::coordinator::Context;
 
 /// Keys of one request that are under way at the same time.
@@ -37,7 +36,7 @@ const CONCURRENCY: usize = 32;
         (status = 200, description = "All stored", body = BulkStored),
         (status = 207, description = "Some failed", body = BulkStored),
         BulkProblems))]
-pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn store(State(node): State<At>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async |trace| node.store_many(&parts, body, trace).await;
     node.serve(&node.metrics.bulk_put, &parts.headers, work).await
@@ -54,13 +53,13 @@ pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Re
         (status = 200, description = "All looked up", body = BulkFound),
         (status = 207, description = "Some could not be looked up", body = BulkFound),
         BulkProblems))]
-pub(super) async fn fetch(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn fetch(State(node): State<At>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async |trace| node.read_many(&parts, body, trace).await;
     node.serve(&node.metrics.bulk_get, &parts.headers, work).await
 }
 
-impl Node {
+impl At {
     async fn store_many(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
         let query = DataQuery::parse(parts.uri.query(), &[])?;
         let (items, _share): (Vec<StoreRequest>, _) =
@@ -93,7 +92,7 @@ impl Node {
         let value = item.content()?;
         self.check_value(&value.bytes)?;
         let change = change(Some(value), ttl_seconds);
-        let written = self.coordinator.write(&key, &change, context).await?;
+        let written = self.node.write(&key, &change, context).await?;
         Ok(answer::stored(&key, written.version, ttl_seconds, self.clock.now_ms()))
     }
 
@@ -126,7 +125,7 @@ impl Node {
 
     async fn read_one(&self, key: &str, context: &Context) -> Result<Option<(Key, StoredValue)>, Problem> {
         let key = Key::new(key.to_owned())?;
-        match self.coordinator.read(&key, context).await? {
+        match self.node.read(&key, context).await? {
             CopyState::Value(stored) => {
                 self.metrics.hits.inc();
                 Ok(Some((key, stored)))
@@ -171,7 +170,7 @@ impl Node {
     }
 
     fn check_count(&self, count: usize) -> Result<(), Problem> {
-        let max = self.limits.max_bulk_items;
+        let max = self.policy.load().limits.max_bulk_items;
         if count <= max {
             return Ok(());
         }

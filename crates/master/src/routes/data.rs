@@ -1,7 +1,5 @@
 //! `/data`: one entry at a time.
 
-use std::sync::Arc;
-
 use annulus_protocol::condition::Precondition;
 use annulus_protocol::hop::CopyState;
 use annulus_protocol::rest::{Deleted, StoreRequest, entry_json, shown_key};
@@ -18,6 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::de::DeserializeOwned;
 
+use super::At;
 use super::answer;
 use super::openapi::{ReadProblems, StoreProblems, WriteProblems};
 use super::query::{self, DataQuery};
@@ -46,7 +45,7 @@ const JSON_AROUND_BYTES: usize = 8 * 1024;
                     ("Age" = Option<u64>, description = "0, where it has a TTL"))),
         (status = 304, description = "What the client has is current"),
         ReadProblems))]
-pub(super) async fn read(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn read(State(node): State<At>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     node.serve(&node.metrics.get, &parts.headers, async |trace| node.read_entry(&parts, trace).await).await
 }
@@ -60,7 +59,7 @@ pub(super) async fn read(State(node): State<Arc<Node>>, request: Request) -> Res
         ("If-None-Match" = Option<String>, Header, description = "Write only if the current ETag is not among these; * only if there is none (add)"),
         super::openapi::CommonHeaders),
     responses((status = 200, description = "Stored", body = annulus_protocol::rest::Stored), StoreProblems))]
-pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn store(State(node): State<At>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async |trace| node.store_json(&parts, body, trace).await;
     node.serve(&node.metrics.put, &parts.headers, work).await
@@ -79,7 +78,7 @@ pub(super) async fn store(State(node): State<Arc<Node>>, request: Request) -> Re
         ("If-None-Match" = Option<String>, Header, description = "Write only if the current ETag is not among these; * only if there is none (add)"),
         super::openapi::CommonHeaders),
     responses((status = 200, description = "Stored", body = annulus_protocol::rest::Stored), WriteProblems))]
-pub(super) async fn write(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn write(State(node): State<At>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async |trace| node.store_bytes(&parts, body, trace).await;
     node.serve(&node.metrics.put, &parts.headers, work).await
@@ -94,7 +93,7 @@ pub(super) async fn write(State(node): State<Arc<Node>>, request: Request) -> Re
     responses((status = 200, description = "Removed", body = Deleted),
         (status = 404, description = "There was no entry", body = Problem, content_type = "application/problem+json"),
         WriteProblems))]
-pub(super) async fn delete(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn delete(State(node): State<At>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let work = async |trace| node.delete_entry(&parts, trace).await;
     node.serve(&node.metrics.delete, &parts.headers, work).await
@@ -106,14 +105,14 @@ fn key_of(uri: &Uri) -> Result<Key, Problem> {
     Ok(Key::from_path_segment(path.strip_prefix("/data/").unwrap_or(path))?)
 }
 
-impl Node {
+impl At {
     async fn read_entry(&self, parts: &Parts, trace: TraceContext) -> Result<Response, Problem> {
         let key = key_of(&parts.uri)?;
         let query = DataQuery::parse(parts.uri.query(), &["raw", "consistency"])?;
         let if_none_match = query::precondition(&parts.headers)?.if_none_match;
         let raw = query.raw || query::accepts_bytes(&parts.headers);
         let context = self.context(&parts.headers, &query, trace)?;
-        match self.in_time(&context, self.coordinator.read(&key, &context)).await? {
+        match self.in_time(&context, self.node.read(&key, &context)).await? {
             CopyState::Value(stored) => {
                 self.metrics.hits.inc();
                 if if_none_match.is_some_and(|tags| tags.matches(Some(stored.version))) {
@@ -131,7 +130,7 @@ impl Node {
     async fn store_json(&self, parts: &Parts, body: Body, trace: TraceContext) -> Result<Response, Problem> {
         let query = DataQuery::parse(parts.uri.query(), &[])?;
         let precondition = query::precondition(&parts.headers)?;
-        let limit = self.limits.max_value_bytes * JSON_BLOW_UP + JSON_AROUND_BYTES;
+        let limit = self.max_value_bytes * JSON_BLOW_UP + JSON_AROUND_BYTES;
         let (request, _share): (StoreRequest, _) = self.read_json(&parts.headers, body, limit).await?;
         let key = Key::new(request.key.clone())?;
         let ttl_seconds = request.ttl_seconds()?;
@@ -153,8 +152,9 @@ impl Node {
             Some(value) => check_content_type(value.as_bytes())
                 .map_err(|detail| Problem::new(ErrorCode::BadRequest, detail))?,
         };
-        let (bytes, _share) = self.bodies.read(&parts.headers, body, self.limits.max_value_bytes).await?;
-        let change = change(Some(Content { content_type: content_type.to_owned(), bytes }), ttl_seconds);
+        let (bytes, _share) = self.bodies.read(&parts.headers, body, self.max_value_bytes).await?;
+        let change =
+            change(Some(Content { content_type: content_type.to_owned().into(), bytes }), ttl_seconds);
         self.change(&key, &change, &precondition, parts, &query, trace).await.map(|written| {
             answer::written(&answer::stored(&key, written.version, ttl_seconds, self.clock.now_ms()))
         })
@@ -183,9 +183,9 @@ impl Node {
         let context = self.context(&parts.headers, query, trace)?;
         let work = async {
             if precondition.is_empty() {
-                return self.coordinator.write(key, change, &context).await;
+                return self.node.write(key, change, &context).await;
             }
-            match self.coordinator.write_if(key, change, precondition, &context).await? {
+            match self.node.write_if(key, change, precondition, &context).await? {
                 Outcome::Written(written) => Ok(written),
                 Outcome::Failed(current) => Err(answer::precondition_failed(current)),
             }
@@ -203,6 +203,19 @@ impl Node {
         Ok(answer::json_entry(body, stored))
     }
 
+    pub(super) fn check_value(&self, bytes: &Bytes) -> Result<(), Problem> {
+        let max = self.max_value_bytes;
+        if bytes.len() <= max {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ErrorCode::TooLarge,
+            format!("the value is {} bytes; limits.max_value_bytes is {max}", bytes.len()),
+        ))
+    }
+}
+
+impl Node {
     /// Reads a JSON body.
     pub(super) async fn read_json<T: DeserializeOwned>(
         &self,
@@ -221,22 +234,11 @@ impl Node {
             .map_err(|error| Problem::new(ErrorCode::BadJson, error.to_string()))?;
         Ok((value, share))
     }
-
-    pub(super) fn check_value(&self, bytes: &Bytes) -> Result<(), Problem> {
-        let max = self.limits.max_value_bytes;
-        if bytes.len() <= max {
-            return Ok(());
-        }
-        Err(Problem::new(
-            ErrorCode::TooLarge,
-            format!("the value is {} bytes; limits.max_value_bytes is {max}", bytes.len()),
-        ))
-    }
 }
 
 /// A write of this value, or a delete, that lives `ttl_seconds`.
 pub(super) fn change(value: Option<Content>, ttl_seconds: Option<u64>) -> Change {
-    Change { value, ttl_left_ms: ttl_seconds.map(|ttl| ttl * 1000), flags: 0 }
+    Change { value, ttl_left_ms: ttl_seconds.map(|ttl| ttl * 1000), flags: 0, marks: 0, cas: None }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,7 +1,5 @@
 //! `POST /backup`, `/restore`, `/rebalance` and `GET /jobs/{id}`.
 
-use std::sync::Arc;
-
 use annulus_protocol::rest::{AllFull, Job, JobStarted, Operation};
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::ApiError;
@@ -11,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{StatusCode, Uri};
 
+use super::At;
 use super::openapi::JobProblems;
 use super::query::waits;
 use crate::Node;
@@ -27,7 +26,7 @@ use crate::Node;
         (status = 207, description = "Some have not: each node's status and error", body = Job),
         (status = 507, description = "disk_full: the disk of every node is full", body = AllFull, content_type = "application/problem+json"),
         JobProblems))]
-pub(super) async fn backup(State(node): State<Arc<Node>>, uri: Uri) -> Result<Response, ApiError> {
+pub(super) async fn backup(State(At { node, .. }): State<At>, uri: Uri) -> Result<Response, ApiError> {
     node.operate(Operation::Backup, &uri).await
 }
 
@@ -42,7 +41,7 @@ pub(super) async fn backup(State(node): State<Arc<Node>>, uri: Uri) -> Result<Re
         (status = 207, description = "Some have not: each node's status and error", body = Job),
         (status = 507, description = "disk_full: the disk of every node is full", body = AllFull, content_type = "application/problem+json"),
         JobProblems))]
-pub(super) async fn restore(State(node): State<Arc<Node>>, uri: Uri) -> Result<Response, ApiError> {
+pub(super) async fn restore(State(At { node, .. }): State<At>, uri: Uri) -> Result<Response, ApiError> {
     node.operate(Operation::Restore, &uri).await
 }
 
@@ -57,7 +56,7 @@ pub(super) async fn restore(State(node): State<Arc<Node>>, uri: Uri) -> Result<R
         (status = 202, description = "Under way", body = JobStarted),
         (status = 207, description = "Some have not: each node's status and error", body = Job),
         JobProblems))]
-pub(super) async fn rebalance(State(node): State<Arc<Node>>, uri: Uri) -> Result<Response, ApiError> {
+pub(super) async fn rebalance(State(At { node, .. }): State<At>, uri: Uri) -> Result<Response, ApiError> {
     node.operate(Operation::Rebalance, &uri).await
 }
 
@@ -69,7 +68,7 @@ pub(super) async fn rebalance(State(node): State<Arc<Node>>, uri: Uri) -> Result
     responses(
         (status = 200, description = "How far it is, and what came of it by now", body = Job),
         (status = 404, description = "not_found: no job of this master", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn job(State(node): State<Arc<Node>>, uri: Uri) -> Result<Json<Job>, ApiError> {
+pub(super) async fn job(State(At { node, .. }): State<At>, uri: Uri) -> Result<Json<Job>, ApiError> {
     // An id needs no escapes, and may have some all the same.
     let id = Key::from_path_segment(uri.path().strip_prefix("/jobs/").unwrap_or_default()).ok();
     let job = id.and_then(|id| node.jobs.find(id.as_str()?));

@@ -9,12 +9,14 @@ pub(crate) mod openapi;
 mod query;
 mod registration;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
+use annulus_service::config::Consistency;
 use annulus_service::metrics::{OperationMetrics, Outcome};
 use annulus_service::telemetry::TraceContext;
 use axum::Router;
@@ -31,7 +33,22 @@ use query::DataQuery;
 const FAILURE_LOG_INTERVAL_MS: u64 = 100;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) fn public(node: Arc<Node>) -> Router {
+/// A master as one of its workers serves it.
+#[derive(Clone)]
+pub(crate) struct At {
+    pub(crate) node: Arc<Node>,
+    pub(crate) worker: usize,
+}
+
+impl Deref for At {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+pub(crate) fn public(at: At) -> Router {
     Router::new()
         .route("/data", post(data::store))
         .route("/data/{key}", get(data::read).put(data::write).delete(data::delete))
@@ -46,7 +63,27 @@ pub(crate) fn public(node: Arc<Node>) -> Router {
         .route("/jobs/{id}", get(jobs::job))
         .route("/openapi.json", get(openapi::document))
         .route("/", get(openapi::page))
-        .with_state(node)
+        .with_state(at)
+}
+
+impl At {
+    /// The request's deadline, counted from now, and what else goes with it.
+    fn context(
+        &self,
+        headers: &HeaderMap,
+        query: &DataQuery,
+        trace: TraceContext,
+    ) -> Result<Context, Problem> {
+        let policy = self.policy.load();
+        let limit = annulus_service::request::deadline(headers, &policy.limits)?;
+        Ok(Context {
+            deadline_us: self.clock.now_us() + limit.as_micros() as u64,
+            worker: self.worker,
+            trace: trace.child(&self.trace_ids),
+            consistency: query.consistency.unwrap_or(policy.consistency),
+            insists: query.consistency == Some(Consistency::Quorum),
+        })
+    }
 }
 
 impl Node {
@@ -76,23 +113,8 @@ impl Node {
         response
     }
 
-    /// The request's deadline, counted from now, and what else goes with it.
-    fn context(
-        &self,
-        headers: &HeaderMap,
-        query: &DataQuery,
-        trace: TraceContext,
-    ) -> Result<Context, Problem> {
-        let limit = annulus_service::request::deadline(headers, &self.limits)?;
-        Ok(Context {
-            deadline_us: self.clock.now_us() + limit.as_micros() as u64,
-            trace: trace.child(&self.trace_ids),
-            consistency: query.consistency.unwrap_or(self.consistency),
-        })
-    }
-
     /// Runs what asks auxiliaries, until the request's deadline.
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         context: &Context,
         work: impl Future<Output = Result<T, Problem>>,

@@ -1,18 +1,15 @@
 //! `/nodes`: who holds the data.
 
-use std::sync::Arc;
-
 use annulus_protocol::rest::{MemberState, NodeInfo, Nodes};
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::ApiError;
-use annulus_service::telemetry::TraceContext;
 use axum::Json;
 use axum::extract::State;
 use futures_util::future::join_all;
-use http::{HeaderMap, Uri};
+use http::Uri;
 
+use super::At;
 use crate::Node;
-use crate::hop::Call;
 use crate::route::Route;
 
 /// The longest that the list waits for a node's figures.
@@ -21,16 +18,15 @@ const FIGURES_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(50
 /// List the nodes
 #[utoipa::path(get, path = "/nodes", operation_id = "list_nodes", tag = "nodes",
     responses((status = 200, description = "Every node of the ring", body = Nodes)))]
-pub(super) async fn list(State(node): State<Arc<Node>>, headers: HeaderMap) -> Json<Nodes> {
-    let trace = TraceContext::from_headers(&headers, &node.trace_ids);
+pub(super) async fn list(State(At { node, .. }): State<At>) -> Json<Nodes> {
     let route = node.coordinator.fleet.route();
     let placement = route.placement();
     let shares = placement.shares();
-    let infos = shares.iter().enumerate().map(|(index, share)| node.info(&route, index, *share, trace));
+    let infos = shares.iter().enumerate().map(|(index, share)| node.info(&route, index, *share));
     Json(Nodes {
         epoch: placement.epoch(),
         settled: placement.is_settled(),
-        replicas: placement.quorum().replicas as u32,
+        replicas: placement.quorum().copies as u32,
         virtual_nodes: placement.ring().virtual_nodes(),
         ring_fingerprint: format!("{:016x}", placement.ring().fingerprint()),
         nodes: join_all(infos).await,
@@ -44,18 +40,13 @@ pub(super) async fn list(State(node): State<Arc<Node>>, headers: HeaderMap) -> J
         (status = 200, description = "The node", body = NodeInfo),
         (status = 400, description = "The name is badly escaped", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such node", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn one(
-    State(node): State<Arc<Node>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Json<NodeInfo>, ApiError> {
+pub(super) async fn one(State(At { node, .. }): State<At>, uri: Uri) -> Result<Json<NodeInfo>, ApiError> {
     let id = name_of(&uri)?;
     let route = node.coordinator.fleet.route();
     let index = id.as_str().and_then(|name| route.placement().find(name));
     let index = index.ok_or_else(no_such_node)?;
-    let trace = TraceContext::from_headers(&headers, &node.trace_ids);
     let share = route.placement().shares()[index];
-    Ok(Json(node.info(&route, index, share, trace).await))
+    Ok(Json(node.info(&route, index, share).await))
 }
 
 /// The name in a path `/nodes/{id}`, which is still percent-encoded.
@@ -71,17 +62,11 @@ pub(super) fn no_such_node() -> Problem {
 
 impl Node {
     /// What is known of a node, its figures asked for.
-    pub(super) async fn info(
-        &self,
-        route: &Route,
-        index: usize,
-        ring_share: f64,
-        trace: TraceContext,
-    ) -> NodeInfo {
-        let call = Call { timeout: FIGURES_TIMEOUT, trace: trace.child(&self.trace_ids) };
+    pub(super) async fn info(&self, route: &Route, index: usize, ring_share: f64) -> NodeInfo {
         let placed = &route.placement().nodes()[index];
         let roster = route.placement().roster();
-        let health = if placed.is_alive { route.hop().health(index, call).await.ok() } else { None };
+        let health =
+            if placed.is_alive { route.hop().health(index, FIGURES_TIMEOUT).await.ok() } else { None };
         let node = &placed.seat.node;
         let member = roster.find(&node.name);
         let role = match member {

@@ -19,7 +19,7 @@ use super::{bulk, data, jobs, nodes, registration};
     paths(
         data::read, data::store, data::write, data::delete, bulk::store, bulk::fetch, nodes::list, nodes::one,
         registration::register, registration::remove, jobs::backup, jobs::restore, jobs::rebalance, jobs::job,
-        health, ready, metrics
+        health, ready, metrics, reload
     ),
     components(schemas(Problem, annulus_protocol::rest::Entry, EntryOrJson, Bytes)),
     tags(
@@ -209,6 +209,18 @@ fn ready() {}
 #[allow(dead_code, reason = "stands in the document only; the shared admin routes serve it")]
 fn metrics() {}
 
+/// Read the configuration again
+///
+/// What can change while the node runs takes effect at once, and no request is dropped for it; the rest is named in the answer and
+/// needs a restart. Where anything is wrong, nothing changes. SIGHUP does the same.
+#[utoipa::path(post, path = "/config/reload", operation_id = "reload_configuration", tag = "operations",
+    responses(
+        (status = 200, description = "What has changed", body = annulus_protocol::rest::ConfigReloaded),
+        (status = 400, description = "bad_configuration: what is wrong with it, and where", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "conflict: the node was not started from a configuration", body = Problem, content_type = "application/problem+json")))]
+#[allow(dead_code, reason = "stands in the document only; the shared admin routes serve it")]
+fn reload() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +229,7 @@ mod tests {
     fn every_operation_has_a_name_of_its_own_a_summary_and_an_answer() {
         let document = serde_json::to_value(Document::openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 13);
+        assert_eq!(paths.len(), 14);
         let mut ids = std::collections::HashSet::new();
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
@@ -245,6 +257,7 @@ mod tests {
             ("post", "/restore", "200 202 207 400 503 507"),
             ("post", "/rebalance", "200 202 207 400 503"),
             ("get", "/jobs/{id}", "200 404"),
+            ("post", "/config/reload", "200 400 409"),
         ] {
             assert_eq!(statuses(method, path), expected, "{method} {path}");
         }

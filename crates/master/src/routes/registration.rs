@@ -10,7 +10,6 @@ use annulus_protocol::rest::NodeInfo;
 use annulus_protocol::value::JSON;
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
-use annulus_service::telemetry::TraceContext;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode, Uri};
 
+use super::At;
 use super::nodes::name_of;
 use super::openapi::{RegisterProblems, RemoveProblems};
 use crate::Node;
@@ -39,7 +39,7 @@ const BY_HAND: &str = "nodes register themselves: start one with auxiliary.maste
         (status = 201, description = "Has become a member: the roster", body = serde_json::Value),
         (status = 204, description = "Has said farewell"),
         RegisterProblems))]
-pub(super) async fn register(State(node): State<Arc<Node>>, request: Request) -> Response {
+pub(super) async fn register(State(At { node, .. }): State<At>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match node.take_registration(&parts.headers, body).await {
         Ok(response) => response,
@@ -54,9 +54,8 @@ pub(super) async fn register(State(node): State<Arc<Node>>, request: Request) ->
     params(("id" = String, Path, description = "The node's name", min_length = 1)),
     responses((status = 202, description = "It leaves: the node", body = NodeInfo), RemoveProblems))]
 pub(super) async fn remove(
-    State(node): State<Arc<Node>>,
+    State(At { node, .. }): State<At>,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<(StatusCode, Json<NodeInfo>), ApiError> {
     let id = name_of(&uri)?;
     let Some(name) = id.as_str() else { return Err(super::nodes::no_such_node().into()) };
@@ -66,9 +65,8 @@ pub(super) async fn remove(
     tracing::info!(node = name, "told to leave: it hands over what it holds");
     let route = fleet.route();
     let index = route.placement().find(name).ok_or_else(super::nodes::no_such_node)?;
-    let trace = TraceContext::from_headers(&headers, &node.trace_ids);
     let share = route.placement().shares()[index];
-    Ok((StatusCode::ACCEPTED, Json(node.info(&route, index, share, trace).await)))
+    Ok((StatusCode::ACCEPTED, Json(node.info(&route, index, share).await)))
 }
 
 impl Node {

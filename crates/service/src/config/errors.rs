@@ -37,6 +37,16 @@ pub enum ConfigError {
         /// What is allowed.
         why: String,
     },
+    /// Something is wrong with a dataset.
+    #[error("{origin}: {path}: {why}")]
+    Dataset {
+        /// Where it stands.
+        origin: Origin,
+        /// `datasets.NAME.field`, or what is known of it.
+        path: String,
+        /// What is wrong, and what is allowed. It shows no header and no part of a URL.
+        why: String,
+    },
     /// Two settings, each of them valid, that cannot hold together.
     #[error("{0}")]
     Contradiction(String),

@@ -9,6 +9,9 @@ use super::{ConfigError, Flag, Origin, Role, Setting, schema};
 
 const PREFIX: &str = "ANNULUS_";
 
+/// The one section that is an array of tables.
+const DATASETS: &str = "datasets";
+
 /// Read by the command line, for `--config`; it is no setting.
 const FILE_VARIABLE: &str = "ANNULUS_CONFIG";
 
@@ -38,7 +41,13 @@ impl Given {
     }
 }
 
-pub(super) fn read_file(path: &Path, found: &mut Vec<Assignment>, errors: &mut Vec<ConfigError>) {
+/// `tables` gets the `[[datasets]]`.
+pub(super) fn read_file(
+    path: &Path,
+    found: &mut Vec<Assignment>,
+    tables: &mut Vec<Map<String, Value>>,
+    errors: &mut Vec<ConfigError>,
+) {
     let origin = Origin::File(path.to_path_buf());
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -54,6 +63,14 @@ pub(super) fn read_file(path: &Path, found: &mut Vec<Assignment>, errors: &mut V
     for (section, value) in sections {
         let known = schema().iter().any(|setting| setting.section_and_name().0 == section);
         match value.kind {
+            kind if section == DATASETS => match tables_of(kind) {
+                Some(some) => tables.extend(some),
+                None => errors.push(ConfigError::Dataset {
+                    origin: origin.clone(),
+                    path: DATASETS.to_owned(),
+                    why: "each dataset is a table of its own, under [[datasets]]".to_owned(),
+                }),
+            },
             ValueKind::Table(keys) if known => read_section(&section, keys, &origin, found, errors),
             ValueKind::Table(_) => errors.push(ConfigError::Unknown {
                 place: format!("{origin}: [{}]", section.escape_debug()),
@@ -68,6 +85,15 @@ pub(super) fn read_file(path: &Path, found: &mut Vec<Assignment>, errors: &mut V
             _ => errors.push(unknown_key(&section, &origin)),
         }
     }
+}
+
+fn tables_of(kind: ValueKind) -> Option<Vec<Map<String, Value>>> {
+    let ValueKind::Array(items) = kind else { return None };
+    let table = |item: Value| match item.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    };
+    items.into_iter().map(table).collect()
 }
 
 fn read_section(
@@ -148,7 +174,7 @@ fn unknown_key(path: &str, origin: &Origin) -> ConfigError {
 }
 
 /// The map has no order of its own, and errors should come in the same order every time.
-fn in_order(map: Map<String, Value>) -> Vec<(String, Value)> {
+pub(super) fn in_order(map: Map<String, Value>) -> Vec<(String, Value)> {
     let mut pairs: Vec<_> = map.into_iter().collect();
     pairs.sort_by(|left, right| left.0.cmp(&right.0));
     pairs

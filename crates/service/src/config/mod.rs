@@ -19,9 +19,11 @@
 //! # Ok::<(), annulus_service::config::ConfigErrors>(())
 //! ```
 
+mod datasets;
 mod errors;
 mod kind;
 mod layers;
+mod live;
 mod resolve;
 mod schema;
 mod settings;
@@ -33,12 +35,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use datasets::{DatasetField, DatasetSettings, HeaderSource, dataset_schema};
 pub use errors::{ConfigError, ConfigErrors};
 pub use kind::Kind;
+pub use live::is_live;
 pub use schema::{PlainName, Setting, schema};
 pub use settings::{
     AuxiliarySettings, ClusterSettings, Consistency, LimitSettings, LogFormat, LogSettings, MasterSettings,
-    ServerSettings, Settings,
+    RefresherSettings, Route, ServerSettings, Settings,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};
 
@@ -49,6 +53,8 @@ pub enum Role {
     Master,
     /// An auxiliary: `PORT` and `CACHE_SIZE` are read.
     Auxiliary,
+    /// A refresher: `PORT`, `REDIS_ADDR`, `LEADERSHIP_TTL` and others are read, and `NAME_REFRESH_INTERVAL` of each dataset.
+    Refresher,
     /// The whole cluster in one process. No plain name is read: `PORT` could mean either service.
     Dev,
 }
@@ -133,6 +139,8 @@ pub struct Entry {
 pub struct Resolved {
     settings: Settings,
     entries: Vec<Entry>,
+    /// The values behind the entries, secrets as they are, to be compared and never shown.
+    values: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -147,9 +155,29 @@ impl Resolved {
         self.entries.iter()
     }
 
+    /// Where another reading differs: the entry here and the one there. Datasets are left out.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Entry, &'a Entry)> {
+        let values = self.values.iter().zip(&other.values);
+        let entries = self.entries.iter().zip(&other.entries);
+        entries.zip(values).filter(|(_, (one, other))| one != other).map(|(entries, _)| entries)
+    }
+
+    /// The same with the values of `other` for the settings that `takes` names; what it was decided from is not changed.
+    pub(crate) fn take_over(&mut self, other: &Self, takes: impl Fn(&str) -> bool) {
+        for (at, entry) in other.entries.iter().enumerate().filter(|(_, entry)| takes(entry.path)) {
+            self.entries[at] = entry.clone();
+            self.values[at].clone_from(&other.values[at]);
+        }
+    }
+
     /// The entry of one setting.
     pub fn entry(&self, path: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.path == path)
+    }
+
+    /// Every field of every dataset: its path, its value where it may be shown, and where it came from.
+    pub fn dataset_entries(&self) -> impl Iterator<Item = (String, String, &Origin)> {
+        self.settings.datasets.iter().flat_map(DatasetSettings::entries)
     }
 
     /// Sentences that the user should see once, at the start: names that mean something other than they seem to.
@@ -166,10 +194,12 @@ impl Resolved {
 pub fn load(sources: &Sources) -> Result<Resolved, ConfigErrors> {
     let mut errors = Vec::new();
     let mut assignments = Vec::new();
+    let mut tables = Vec::new();
     if let Some(path) = &sources.file {
-        layers::read_file(path, &mut assignments, &mut errors);
+        layers::read_file(path, &mut assignments, &mut tables, &mut errors);
     }
+    let datasets = datasets::read(sources, tables, &mut errors);
     layers::read_environment(sources.role, &sources.env, &mut assignments, &mut errors);
     layers::read_flags(&sources.flags, &mut assignments, &mut errors);
-    resolve::resolve(&assignments, errors)
+    resolve::resolve(&assignments, datasets, errors)
 }

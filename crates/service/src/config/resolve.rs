@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ::config::{Config, Value, ValueKind};
 
+use super::datasets::DatasetSettings;
 use super::kind::Canonical;
 use super::layers::{Assignment, Given};
 use super::{ConfigError, ConfigErrors, Entry, Origin, Resolved, Setting, Settings, schema};
@@ -12,6 +13,7 @@ use super::{ConfigError, ConfigErrors, Entry, Origin, Resolved, Setting, Setting
 /// `errors` are those found before; they fail the whole, together with all that is found here.
 pub(super) fn resolve(
     assignments: &[Assignment],
+    datasets: Vec<DatasetSettings>,
     mut errors: Vec<ConfigError>,
 ) -> Result<Resolved, ConfigErrors> {
     let mut decided = BTreeMap::new();
@@ -36,10 +38,14 @@ pub(super) fn resolve(
     if let Some(errors) = ConfigErrors::from_list(errors) {
         return Err(errors);
     }
-    finish(&decided).map_err(|errors| ConfigErrors::from_list(errors).expect("the caller found an error"))
+    finish(&decided, datasets)
+        .map_err(|errors| ConfigErrors::from_list(errors).expect("the caller found an error"))
 }
 
-fn finish(decided: &BTreeMap<&'static str, (Canonical, Origin)>) -> Result<Resolved, Vec<ConfigError>> {
+fn finish(
+    decided: &BTreeMap<&'static str, (Canonical, Origin)>,
+    datasets: Vec<DatasetSettings>,
+) -> Result<Resolved, Vec<ConfigError>> {
     let entries: Vec<Entry> = schema()
         .iter()
         .filter_map(|setting| Some((setting, decided.get(setting.path)?)))
@@ -48,13 +54,16 @@ fn finish(decided: &BTreeMap<&'static str, (Canonical, Origin)>) -> Result<Resol
             Entry { path: setting.path, value, origin: origin.clone() }
         })
         .collect();
-    let settings = typed(decided).map_err(|error| vec![ConfigError::Contradiction(error.to_string())])?;
+    let values = schema().iter().filter_map(|setting| decided.get(setting.path));
+    let values = values.map(|(value, _)| value.to_text()).collect();
+    let mut settings = typed(decided).map_err(|error| vec![ConfigError::Contradiction(error.to_string())])?;
     let contradictions = contradictions(&settings, &entries);
     if !contradictions.is_empty() {
         return Err(contradictions);
     }
+    settings.datasets = datasets;
     let notes = notes(&entries);
-    Ok(Resolved { settings, entries, notes })
+    Ok(Resolved { settings, entries, values, notes })
 }
 
 fn invalid(setting: &Setting, origin: Origin, value: String, why: String) -> ConfigError {
@@ -96,6 +105,13 @@ fn contradictions(settings: &Settings, entries: &[Entry]) -> Vec<ConfigError> {
     if limits.max_value_bytes > settings.server.in_flight_bytes {
         let (value, most) = (named("limits.max_value_bytes"), named("server.in_flight_bytes"));
         errors.push(ConfigError::Contradiction(format!("{value} must not be larger than {most}")));
+    }
+    let refresher = &settings.refresher;
+    if 2 * refresher.leadership_check_interval > refresher.leadership_ttl {
+        let (check, ttl) = (named("refresher.leadership_check_interval"), named("refresher.leadership_ttl"));
+        errors.push(ConfigError::Contradiction(format!(
+            "{check} must be at most half of {ttl}, or a leader would lose its lease between two renewals"
+        )));
     }
     errors
 }

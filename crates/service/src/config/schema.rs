@@ -71,6 +71,8 @@ const GI: u64 = 1 << 30;
 const SCHEMA: &[Setting] = &[
     setting("server.host", "0.0.0.0", Kind::Host,
         "The address or host name to listen on; `127.0.0.1` keeps other machines out."),
+    setting("server.workers", "0", Kind::Count(0, 1024),
+        "Threads that serve connections; 0 is one for every two cores, which leaves the system the rest. Fewer carry more in each call."),
     setting("server.max_connections", "16384", Kind::Count(1, 1_000_000),
         "How many connections are open at once; one more is closed as soon as it is accepted."),
     setting("server.header_timeout", "5s", SOCKET_TIMEOUT,
@@ -123,16 +125,32 @@ const SCHEMA: &[Setting] = &[
         "How often a master asks an auxiliary that does not answer whether it is back."),
     setting("cluster.breaker_failures", "3", Kind::Count(1, 1000),
         "Failures in a row after which an auxiliary is asked last."),
+    setting("cluster.route", "sharded", Kind::Choice(&["sharded", "replicated", "near-then-cluster"]),
+        "Where requests go: to a key's owners; to any node, each of which has all keys; to a small store in the master first."),
+    setting("cluster.gutter", "", Kind::List,
+        "Auxiliaries that are no members, as `[name=]host:port`: they take the keys whose owners are all away."),
+    setting("cluster.gutter_ttl", "10s", Kind::Duration(ms(100), seconds(3600)),
+        "How long an entry lives in the gutter at most."),
 
     setting("master.port", "8000", PORT,
         "The port of the REST interface; 0 takes any free one.")
         .plain(Role::Master, "PORT"),
+    setting("master.memcached_port", "11211", Kind::OptionalCount(0, 65535),
+        "The port for memcached's clients, who are served on the REST port besides; 0 takes any free one, empty is none."),
     setting("master.name", "", Kind::OptionalName,
         "The master's name in logs and traces; not given, it is host name and port."),
+    setting("master.zone", "", Kind::OptionalName,
+        "The zone that the master stands in: reads of one copy prefer auxiliaries there."),
+    setting("master.near_memory", "16Mi", Kind::Bytes(64 << 10, 64 * GI),
+        "Bytes of the store in the master, where `cluster.route` is `near-then-cluster`."),
+    setting("master.near_max_age", "1s", Kind::Duration(ms(10), seconds(600)),
+        "How old an answer out of that store may be."),
 
     setting("auxiliary.port", "3001", PORT,
         "The port that masters talk to; 0 takes any free one.")
         .plain(Role::Auxiliary, "PORT"),
+    setting("auxiliary.memcached_port", "21211", Kind::OptionalCount(0, 65535),
+        "The port on which memcached's clients use this node's store directly; 0 takes any free one, empty is none."),
     setting("auxiliary.name", "", Kind::OptionalName,
         "The stable name that decides the node's place on the ring; not given, it is host name and port."),
     setting("auxiliary.zone", "", Kind::OptionalName,
@@ -162,6 +180,50 @@ const SCHEMA: &[Setting] = &[
     setting("auxiliary.tombstone_ttl", "10m", Kind::Duration(seconds(1), seconds(86_400)),
         "How long the mark of a deleted key is kept, memory allowing."),
 
+    setting("refresher.port", "7000", PORT,
+        "The port of the REST interface; 0 takes any free one.")
+        .plain(Role::Refresher, "PORT"),
+    setting("refresher.name", "", Kind::OptionalName,
+        "The replica's name in logs; not given, it is host name and port."),
+    setting("refresher.masters", "", Kind::List,
+        "The masters through which entries are written, as `host:port` or a URL; not given, none are written.")
+        .plain(Role::Refresher, "MASTER_ADDRESS"),
+    setting("refresher.redis", "", Kind::Secret,
+        "The Redis that all replicas share, as `host:6379`, `redis://host:6379/0` or `rediss://` for TLS.")
+        .plain(Role::Refresher, "REDIS_ADDR"),
+    setting("refresher.redis_user", "", Kind::OptionalText,
+        "The user in Redis, instead of the URL's.")
+        .plain(Role::Refresher, "REDIS_USER"),
+    setting("refresher.redis_password", "", Kind::Secret,
+        "The password in Redis, instead of the URL's.")
+        .plain(Role::Refresher, "REDIS_PASSWORD"),
+    setting("refresher.redis_database", "", Kind::OptionalCount(0, 65_535),
+        "The database in Redis, instead of the URL's.")
+        .plain(Role::Refresher, "REDIS_DB"),
+    setting("refresher.redis_prefix", "annulus", Kind::OptionalText,
+        "What keys and channels in Redis start with; one for each group of replicas."),
+    setting("refresher.redis_connect_timeout", "5s", SOCKET_TIMEOUT,
+        "How long to wait for a connection to Redis."),
+    setting("refresher.redis_read_timeout", "3s", SOCKET_TIMEOUT,
+        "How long to wait for an answer of Redis, once the command may have reached it."),
+    setting("refresher.redis_write_timeout", "3s", SOCKET_TIMEOUT,
+        "How long sending a command to Redis may take."),
+    setting("refresher.redis_pool_size", "3", Kind::Count(1, 64),
+        "Connections for commands: one for the lease, the others for data. Another one listens."),
+    setting("refresher.enable_leader_election", "true", Kind::Choice(&["true", "false"]),
+        "`false`: this replica refreshes for itself, without Redis and without the others.")
+        .plain(Role::Refresher, "ENABLE_LEADER_ELECTION"),
+    setting("refresher.leadership_ttl", "2m", Kind::Duration(ms(500), seconds(3600)),
+        "How long a leader that says nothing stays the leader.")
+        .plain(Role::Refresher, "LEADERSHIP_TTL"),
+    setting("refresher.leadership_check_interval", "30s", Kind::Duration(ms(50), seconds(3600)),
+        "How often the leader renews its lease and the others look whether there is one; at most half of `leadership_ttl`.")
+        .plain(Role::Refresher, "LEADERSHIP_CHECK_INTERVAL"),
+    setting("refresher.poll_interval", "30s", Kind::Duration(ms(100), seconds(3600)),
+        "How often a replica asks Redis for the newest revision besides, because notifications can be lost."),
+    setting("refresher.max_streams", "1000", Kind::Count(1, 100_000),
+        "How many streams of events are open at once."),
+
     setting("log.format", "auto", Kind::Choice(&["auto", "human", "json"]),
         "How log lines look: `auto` is `human` on a terminal and `json` elsewhere."),
     setting("log.level", "info", Kind::Directives,
@@ -184,7 +246,7 @@ mod tests {
 
     #[test]
     fn no_role_has_one_plain_name_for_two_settings() {
-        for role in [Role::Master, Role::Auxiliary, Role::Dev] {
+        for role in [Role::Master, Role::Auxiliary, Role::Refresher, Role::Dev] {
             let names =
                 schema().iter().filter_map(|setting| setting.plain).filter(|plain| plain.role == role);
             let names: Vec<_> = names.map(|plain| plain.name).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::datasets::DatasetSettings;
 use super::resolve::resolve;
 use super::units::{bytes_text, duration_text};
 
@@ -21,14 +22,19 @@ pub struct Settings {
     pub master: MasterSettings,
     /// What only an auxiliary needs.
     pub auxiliary: AuxiliarySettings,
+    /// What only a refresher needs.
+    pub refresher: RefresherSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What a refresher keeps fresh, in the order of their names.
+    #[serde(skip)]
+    pub datasets: Vec<DatasetSettings>,
 }
 
 impl Default for Settings {
     /// The defaults of the schema. A test keeps the table valid, so this does not panic.
     fn default() -> Self {
-        resolve(&[], Vec::new()).expect("the schema's defaults are valid").settings().clone()
+        resolve(&[], Vec::new(), Vec::new()).expect("the schema's defaults are valid").settings().clone()
     }
 }
 
@@ -38,6 +44,8 @@ impl Default for Settings {
 pub struct ServerSettings {
     /// Host name or address to listen on, without a port.
     pub host: String,
+    /// Threads that serve connections; 0 is one for every two cores.
+    pub workers: usize,
     /// Open connections at once.
     pub max_connections: usize,
     /// Time for the head of a request.
@@ -111,6 +119,25 @@ pub struct ClusterSettings {
     pub probe_interval: Duration,
     /// Failures in a row that open the breaker.
     pub breaker_failures: u32,
+    /// Where requests go.
+    pub route: Route,
+    /// Auxiliaries for keys whose owners are all away, as text.
+    pub gutter: Vec<String>,
+    /// How long an entry lives there at most.
+    #[serde(with = "duration_text")]
+    pub gutter_ttl: Duration,
+}
+
+/// Where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// To the owners of the key.
+    Sharded,
+    /// Every node has every key: reads ask one of them, writes all.
+    Replicated,
+    /// To a small store in the master, and to the owners where it has nothing.
+    NearThenCluster,
 }
 
 /// How many copies of a key a request asks.
@@ -129,8 +156,18 @@ pub enum Consistency {
 pub struct MasterSettings {
     /// Port of the REST interface; 0 is any free one.
     pub port: u16,
+    /// Port for memcached's clients; 0 is any free one, `None` none of its own.
+    pub memcached_port: Option<u16>,
     /// Name in logs and traces; `None` is host name and port.
     pub name: Option<String>,
+    /// Whose auxiliaries are read first.
+    pub zone: Option<String>,
+    /// Bytes of the near store.
+    #[serde(with = "bytes_text")]
+    pub near_memory: usize,
+    /// How old its answers may be.
+    #[serde(with = "duration_text")]
+    pub near_max_age: Duration,
 }
 
 /// `[auxiliary]`: what only an auxiliary needs.
@@ -139,6 +176,8 @@ pub struct MasterSettings {
 pub struct AuxiliarySettings {
     /// Port that masters talk to; 0 is any free one.
     pub port: u16,
+    /// Port for memcached's clients; 0 is any free one, `None` none.
+    pub memcached_port: Option<u16>,
     /// Stable name on the ring; `None` is host name and port.
     pub name: Option<String>,
     /// Failure zone.
@@ -168,6 +207,52 @@ pub struct AuxiliarySettings {
     /// How long the mark of a deleted key is kept.
     #[serde(with = "duration_text")]
     pub tombstone_ttl: Duration,
+}
+
+/// `[refresher]`: what only a refresher needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefresherSettings {
+    /// Port of the REST interface; 0 is any free one.
+    pub port: u16,
+    /// Name in logs; `None` is host name and port.
+    pub name: Option<String>,
+    /// The masters through which entries are written; none: no entries.
+    pub masters: Vec<String>,
+    /// The Redis that all replicas share.
+    pub redis: Option<String>,
+    /// The user in Redis, instead of the URL's.
+    pub redis_user: Option<String>,
+    /// The password in Redis, instead of the URL's.
+    pub redis_password: Option<String>,
+    /// The database in Redis, instead of the URL's.
+    pub redis_database: Option<i64>,
+    /// What keys and channels in Redis start with.
+    pub redis_prefix: Option<String>,
+    /// Time to connect to Redis.
+    #[serde(with = "duration_text")]
+    pub redis_connect_timeout: Duration,
+    /// Time for an answer of Redis.
+    #[serde(with = "duration_text")]
+    pub redis_read_timeout: Duration,
+    /// Time to send Redis a command.
+    #[serde(with = "duration_text")]
+    pub redis_write_timeout: Duration,
+    /// Connections for commands.
+    pub redis_pool_size: usize,
+    /// Whether one replica refreshes for all.
+    pub enable_leader_election: bool,
+    /// How long a silent leader stays the leader.
+    #[serde(with = "duration_text")]
+    pub leadership_ttl: Duration,
+    /// Between two renewals of the lease, and two looks at it.
+    #[serde(with = "duration_text")]
+    pub leadership_check_interval: Duration,
+    /// Between two questions for the newest revision.
+    #[serde(with = "duration_text")]
+    pub poll_interval: Duration,
+    /// Streams of events open at once.
+    pub max_streams: usize,
 }
 
 /// `[log]`: what is logged, and how.

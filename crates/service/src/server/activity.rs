@@ -1,24 +1,27 @@
 //! What a connection is doing and since when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::ServerSettings;
 
+/// How long after its last request a connection may bring another one although the server is about to stop.
+const LAST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
+
 /// The time as of the last sweep: connections stamp themselves with it for the cost of a load.
-pub(super) struct CoarseClock(AtomicU64);
+pub(crate) struct CoarseClock(AtomicU64);
 
 impl CoarseClock {
-    pub(super) fn new(now_ms: u64) -> Self {
+    pub(crate) fn new(now_ms: u64) -> Self {
         Self(AtomicU64::new(now_ms))
     }
 
-    pub(super) fn set(&self, now_ms: u64) {
+    pub(crate) fn set(&self, now_ms: u64) {
         self.0.store(now_ms, Ordering::Relaxed);
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -26,7 +29,7 @@ impl CoarseClock {
 /// The phases of a connection, each with its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Waiting for a request.
     Idle,
     /// Some of a request's header has come.
@@ -40,20 +43,34 @@ pub(super) enum Phase {
 }
 
 /// The phase of one connection and when it, or the last progress in it, began.
-pub(super) struct Activity {
+pub(crate) struct Activity {
     phase: AtomicU8,
     since_ms: AtomicU64,
     coarse: Arc<CoarseClock>,
+    may_idle: AtomicBool,
 }
 
 impl Activity {
     /// A connection just accepted. It counts as sending its header: a client that connects wants something.
-    pub(super) fn new(coarse: Arc<CoarseClock>) -> Self {
+    pub(crate) fn new(coarse: Arc<CoarseClock>) -> Self {
         let since_ms = AtomicU64::new(coarse.now_ms());
-        Self { phase: AtomicU8::new(Phase::Header as u8), since_ms, coarse }
+        Self { phase: AtomicU8::new(Phase::Header as u8), since_ms, coarse, may_idle: AtomicBool::new(false) }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    /// A connection just accepted that may be idle for as long as its client likes, from the start.
+    pub(crate) fn of_patient(coarse: Arc<CoarseClock>) -> Self {
+        let activity = Self::new(coarse);
+        activity.let_idle();
+        activity.enter(Phase::Idle);
+        activity
+    }
+
+    /// From now on it may be idle for as long as its client likes.
+    pub(crate) fn let_idle(&self) {
+        self.may_idle.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Header,
@@ -63,21 +80,40 @@ impl Activity {
         }
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
         self.progress();
     }
 
-    pub(super) fn progress(&self) {
+    /// Something is about to be written. An answer that is sent bit by bit counts as idle between two bits; a bit that the
+    /// client does not take is an answer left unread.
+    pub(crate) fn writes(&self) {
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Writing);
+        }
+    }
+
+    pub(crate) fn progress(&self) {
         self.since_ms.store(self.coarse.now_ms(), Ordering::Relaxed);
     }
 
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         matches!(self.phase(), Phase::Handling | Phase::Writing)
     }
 
-    pub(super) fn is_overdue(&self, now_ms: u64, settings: &ServerSettings) -> bool {
+    /// Whether a request may be on its way on a connection that was used lately: its client does not know yet that the
+    /// server stops. The answer says so, and is the last one. Whoever may be idle for ever is told by nothing but the end.
+    pub(crate) fn may_bring_more(&self, now_ms: u64) -> bool {
+        let is_waiting = matches!(self.phase(), Phase::Idle | Phase::Header);
+        let since_ms = now_ms.saturating_sub(self.since_ms.load(Ordering::Relaxed));
+        is_waiting
+            && !self.may_idle.load(Ordering::Relaxed)
+            && since_ms < LAST_REQUEST_LIMIT.as_millis() as u64
+    }
+
+    pub(crate) fn is_overdue(&self, now_ms: u64, settings: &ServerSettings) -> bool {
         let limit = match self.phase() {
+            Phase::Idle if self.may_idle.load(Ordering::Relaxed) => return false,
             Phase::Idle => settings.idle_timeout,
             Phase::Header => settings.header_timeout,
             Phase::Writing => settings.write_timeout,
@@ -106,6 +142,29 @@ mod tests {
         assert_eq!(overdue_after(Phase::Idle), Some(settings.idle_timeout.as_secs()));
         assert_eq!(overdue_after(Phase::Writing), Some(settings.write_timeout.as_secs()));
         assert_eq!(overdue_after(Phase::Handling), None);
+    }
+
+    #[test]
+    fn what_is_written_while_idle_has_the_limit_of_an_answer() {
+        let settings = Settings::default().server;
+        let activity = Activity::new(Arc::new(CoarseClock::new(1_000)));
+        activity.enter(Phase::Idle);
+        activity.writes();
+        assert!(activity.is_overdue(1_000 + settings.write_timeout.as_millis() as u64, &settings));
+        activity.enter(Phase::Header);
+        activity.writes();
+        assert_eq!(activity.phase(), Phase::Header);
+    }
+
+    #[test]
+    fn a_connection_that_was_used_lately_may_bring_one_more_request() {
+        let coarse = Arc::new(CoarseClock::new(1_000));
+        let activity = Activity::new(Arc::clone(&coarse));
+        for (phase, may) in [(Phase::Idle, true), (Phase::Header, true), (Phase::Lingering, false)] {
+            activity.enter(phase);
+            assert_eq!((activity.may_bring_more(1_999), activity.may_bring_more(2_000)), (may, false));
+        }
+        assert!(!Activity::of_patient(coarse).may_bring_more(1_000));
     }
 
     #[test]

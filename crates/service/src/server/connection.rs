@@ -25,35 +25,41 @@ use super::watched_io::WatchedIo;
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a client over the connection limit gets.
-const AT_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+pub(super) const AT_LIMIT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 184\r\n\r\n\
 {\"type\":\"urn:annulus:problem:overloaded\",\"title\":\"The server is at a limit\",\"status\":503,\
 \"detail\":\"too many connections; try again or raise server.max_connections\",\"code\":\"overloaded\"}";
 
 /// Serves requests until either side closes.
 ///
-/// The first header is gathered in a buffer of its own size before hyper, whose buffers take some 40 KiB, gets the
+/// `head` is what has come of the first header. It is gathered in a buffer of its own size before hyper, whose buffers take some 40 KiB, gets the
 /// connection: clients that connect and send nothing, or half a header, cost next to nothing.
-pub(super) async fn serve<I>(mut io: I, app: Router, activity: &Arc<Activity>, closing: &AtomicBool)
-where
+pub(super) async fn serve<I>(
+    mut io: I,
+    mut head: Vec<u8>,
+    app: Router,
+    activity: &Arc<Activity>,
+    closing: &AtomicBool,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let head = read_head(&mut io).await;
+    read_head(&mut io, &mut head).await;
     Box::pin(serve_http(io, head, app, activity, closing)).await;
 }
 
 /// Reads to the end of the first header, or as far as it goes.
-async fn read_head<I: AsyncRead + Unpin>(io: &mut I) -> Vec<u8> {
-    let mut head = Vec::with_capacity(256);
-    while head.len() < MAX_BUFFER_BYTES {
-        let seen = head.len().saturating_sub(3);
-        match io.read_buf(&mut head).await {
-            Ok(1..) if !head[seen..].windows(4).any(|end| end == b"\r\n\r\n") => {}
-            // At the end of the stream, or after an error, hyper finds out the same.
-            _ => break,
+async fn read_head<I: AsyncRead + Unpin>(io: &mut I, head: &mut Vec<u8>) {
+    let mut seen = 0;
+    while !head.is_empty() && head.len() < MAX_BUFFER_BYTES {
+        if head[seen..].windows(4).any(|end| end == b"\r\n\r\n") {
+            break;
+        }
+        seen = head.len().saturating_sub(3);
+        // At the end of the stream, or after an error, hyper finds out the same.
+        if !matches!(io.read_buf(head).await, Ok(1..)) {
+            break;
         }
     }
-    head
 }
 
 async fn serve_http<I>(io: I, head: Vec<u8>, app: Router, activity: &Arc<Activity>, closing: &AtomicBool)
@@ -108,10 +114,10 @@ async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
     while matches!(io.read(&mut sink).await, Ok(n) if n > 0) {}
 }
 
-/// Answers 503 to a connection over the limit, without reading it.
-pub(super) async fn refuse<I: AsyncWrite + Unpin>(mut io: I) {
+/// Tells a connection that it is over the limit, without reading it.
+pub(super) async fn refuse<I: AsyncWrite + Unpin>(mut io: I, answer: &'static [u8]) {
     // A fresh socket's buffer takes this at once; there is nobody to tell if it does not.
-    let _ = io.write_all(AT_LIMIT).await;
+    let _ = io.write_all(answer).await;
     let _ = io.shutdown().await;
 }
 

@@ -53,6 +53,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.writes();
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
         self.activity.progress();
         Poll::Ready(Ok(written))
@@ -63,6 +64,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.writes();
         let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
         self.activity.progress();
         Poll::Ready(Ok(written))

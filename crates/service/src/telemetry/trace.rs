@@ -43,6 +43,11 @@ impl TraceContext {
         Self { span_id: ids.span_id(), ..*self }
     }
 
+    /// Whether whoever began the trace records it.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// Reads a `traceparent`. `None` for what the standard calls invalid: other lengths, upper case, ids of zeros,
     /// version `ff`. A later version may be followed by more fields, which are passed over.
     pub fn parse(text: &[u8]) -> Option<Self> {

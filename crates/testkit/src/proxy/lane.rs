@@ -10,7 +10,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{ByteCounters, Direction, Faults};
+use super::{ByteCounters, Direction, Faults, Peer};
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -23,6 +23,7 @@ pub(super) struct Broken;
 /// Carries bytes, and the end of them, from one side to the other when the faults let them pass.
 pub(super) struct Lane<'a> {
     direction: Direction,
+    peer: &'a Peer,
     faults: watch::Receiver<Faults>,
     resets: u64,
     counters: &'a ByteCounters,
@@ -48,13 +49,14 @@ enum What {
 impl<'a> Lane<'a> {
     pub(super) fn new(
         direction: Direction,
+        peer: &'a Peer,
         faults: watch::Receiver<Faults>,
         resets: u64,
         counters: &'a ByteCounters,
         unwritable: &'a AtomicBool,
     ) -> Self {
         let held = VecDeque::new();
-        Self { direction, faults, resets, counters, unwritable, held, held_bytes: 0, ended: false }
+        Self { direction, peer, faults, resets, counters, unwritable, held, held_bytes: 0, ended: false }
     }
 
     /// Runs until the sender's end has reached the receiver or there is nobody to carry bytes to.
@@ -83,8 +85,8 @@ impl<'a> Lane<'a> {
     /// When the next piece may cross; `None` while there is none or it may not.
     fn due(&mut self) -> Option<Instant> {
         let faults = self.faults.borrow_and_update();
-        let next = self.held.front().filter(|_| faults.passes(self.direction))?;
-        next.came.checked_add(faults.way(self.direction).delay)
+        let next = self.held.front().filter(|_| faults.passes(self.direction, self.peer))?;
+        next.came.checked_add(faults.way(self.direction, self.peer).delay)
     }
 
     /// Takes what the sender has for us at the moment.
@@ -113,8 +115,8 @@ impl<'a> Lane<'a> {
         if faults.resets != self.resets {
             return Err(Broken);
         }
-        let delay = faults.way(self.direction).delay;
-        let may_cross = faults.passes(self.direction)
+        let delay = faults.way(self.direction, self.peer).delay;
+        let may_cross = faults.passes(self.direction, self.peer)
             && self.held.front().is_some_and(|next| next.came.elapsed() >= delay);
         if !may_cross {
             return Ok(Delivered::Some);

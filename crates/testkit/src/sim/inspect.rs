@@ -64,7 +64,7 @@ async fn look(world: &World) -> Vec<String> {
     }
     let mut strays = Vec::new();
     let Ok(placement) = Placement::new(Arc::new(roster), None, Mechanisms::default()) else { return strays };
-    let replicas = placement.quorum().replicas;
+    let replicas = placement.quorum().copies;
     for key in 0..world.scenario.keys {
         let key = format!("key-{key}");
         let owners = placement.holders(annulus_ring::key_hash(key.as_bytes())).current;

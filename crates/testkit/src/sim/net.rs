@@ -60,6 +60,7 @@ pub struct SimListener(turmoil::net::TcpListener);
 
 impl Listener for SimListener {
     type Io = turmoil::net::TcpStream;
+    type Accepted = turmoil::net::TcpStream;
 
     async fn accept(&mut self) -> Self::Io {
         loop {
@@ -67,6 +68,10 @@ impl Listener for SimListener {
                 return stream;
             }
         }
+    }
+
+    fn open(accepted: Self::Io) -> io::Result<Self::Io> {
+        Ok(accepted)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

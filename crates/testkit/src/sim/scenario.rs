@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annulus_cluster::Mechanisms;
+use annulus_cluster::{Layout, Mechanisms};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -20,8 +20,10 @@ pub struct Scenario {
     pub auxiliaries: usize,
     /// Auxiliaries that join later, and come and go.
     pub more_auxiliaries: usize,
-    /// Copies of each key.
+    /// Copies of each key; with `everywhere`, one more than may be lost at once.
     pub replicas: u32,
+    /// Whether each node has a copy of each key.
+    pub everywhere: bool,
     /// Clients, each with one request under way.
     pub clients: u64,
     /// Keys, named `key-0` and so on.
@@ -58,6 +60,7 @@ impl Scenario {
             auxiliaries: 3,
             more_auxiliaries: 0,
             replicas: 2,
+            everywhere: false,
             clients: 3,
             keys: 8,
             cache_size: 0,
@@ -101,6 +104,12 @@ impl Scenario {
     /// Halfway all auxiliaries lose their power at once; what was in the last snapshots must be back.
     pub fn blackout(seed: u64) -> Self {
         Self { blackout: true, disks: true, pause_ms: 120, ..Self::new(seed) }
+    }
+
+    /// How keys are laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        let replicas = if self.everywhere { Layout::ALL } else { self.replicas };
+        Layout { replicas, virtual_nodes: 64 }
     }
 
     /// When the power fails.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use annulus_auxiliary::snapshots::{MemoryFiles, Snapshots};
 use annulus_auxiliary::{Auxiliary, Joining};
 use annulus_cluster::registry::{Keeper, KeeperSettings, MemoryRegistry, Registry as _};
-use annulus_cluster::{Authority, Layout, Roster};
+use annulus_cluster::{Authority, Roster};
 use annulus_master::Master;
 use annulus_protocol::Secret;
+use annulus_service::Workers;
 use annulus_service::config::Settings;
 use annulus_service::net::Net as _;
 use futures_util::FutureExt as _;
@@ -68,7 +69,7 @@ impl World {
     }
 
     fn authority(&self, is_cut: &Arc<AtomicBool>) -> Arc<dyn Authority> {
-        let layout = Layout { replicas: self.scenario.replicas, virtual_nodes: 64 };
+        let layout = self.scenario.layout();
         let settings = KeeperSettings { lease_ttl: LEASE_TTL, layout };
         let keeper = Keeper::new(self.registry.clone(), settings);
         Arc::new(Linked { keeper, is_cut: Arc::clone(is_cut) })
@@ -111,11 +112,13 @@ pub(super) async fn auxiliary(world: Rc<World>, number: usize) -> turmoil::Resul
         joining: Some(joining),
         snapshots: scenario.disks.then_some(snapshots),
         mechanisms: scenario.mechanisms,
+        workers: Workers::ambient(),
+        source: None,
     };
     let node = Auxiliary::build(machine.name.clone(), &settings(scenario), &net, parts)?;
     let shutdown = CancellationToken::new();
     machine.shutdown.replace(Some(shutdown.clone()));
-    node.run(listener, shutdown).await;
+    node.run(listener, None, shutdown).await;
     machine.has_ended.set(true);
     Ok(())
 }
@@ -126,14 +129,16 @@ pub(super) async fn master(world: Rc<World>, number: usize) -> turmoil::Result {
     let net = SimNet::new(scenario.skew_ms * number as u64);
     let listener = net.bind("0.0.0.0:80").await?;
     let authority = world.authority(&Arc::default());
-    let layout = Layout { replicas: scenario.replicas, virtual_nodes: 64 };
+    let layout = scenario.layout();
     let parts = annulus_master::Parts {
         seed: scenario.seed + number as u64,
         roster: Roster::new(layout),
         authority,
         mechanisms: scenario.mechanisms,
+        workers: Workers::ambient(),
+        source: None,
     };
     let node = Master::build(format!("master-{number}"), &settings(scenario), &net, parts)?;
-    node.run(listener, CancellationToken::new()).await;
+    node.run(listener, None, CancellationToken::new()).await;
     Ok(())
 }

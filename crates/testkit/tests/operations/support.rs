@@ -13,9 +13,9 @@ use annulus_cluster::{
 use annulus_master::Master;
 use annulus_protocol::Secret;
 use annulus_protocol::handshake::{Challenge, Identity, Nonce};
-use annulus_service::SystemNet;
 use annulus_service::config::Settings;
 use annulus_service::net::{Clock as _, Listener as _, Net as _, SystemClock, SystemListener};
+use annulus_service::{SystemNet, Workers};
 use annulus_testkit::{Client, eventually};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -116,9 +116,11 @@ pub(crate) async fn master_with(registry: &MemoryRegistry, settings: &Settings, 
         authority: keeper(registry),
         roster: Roster::new(LAYOUT),
         mechanisms: Mechanisms::default(),
+        workers: Workers::ambient(),
+        source: None,
     };
     let master = Master::build("master".to_owned(), settings, &net, parts).expect("a master");
-    Running::new(address, runtime, |shutdown| master.run(listener, shutdown))
+    Running::new(address, runtime, |shutdown| master.run(listener, None, shutdown))
 }
 
 /// An auxiliary that registers through `masters`; with `files`, it takes snapshots there.
@@ -133,9 +135,11 @@ pub(crate) async fn auxiliary(name: &str, masters: &[SocketAddr], files: Option<
         joining: Some(joining),
         snapshots,
         mechanisms: Mechanisms::default(),
+        workers: Workers::ambient(),
+        source: None,
     };
     let node = Auxiliary::build(name.to_owned(), &settings(SECRET), &net, parts).expect("an auxiliary");
-    Running::new(address, runtime, |shutdown| node.run(listener, shutdown))
+    Running::new(address, runtime, |shutdown| node.run(listener, None, shutdown))
 }
 
 pub(crate) fn authority(masters: &[SocketAddr], secret: &str) -> HttpAuthority<SystemNet> {

@@ -14,7 +14,7 @@ use crate::registry::RegistryError;
 /// The longest pause between two attempts to connect.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     connect_timeout: Duration,
     read_timeout: Duration,
@@ -38,17 +38,17 @@ struct Pause {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, connect_timeout: Duration, read_timeout: Duration) -> Self {
+    pub(crate) fn new(client: Client, connect_timeout: Duration, read_timeout: Duration) -> Self {
         Self { client, connect_timeout, read_timeout, state: Mutex::default() }
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// Asks something about `key`. Ends within the connect timeout, twice where another attempt was under way, and the read
     /// timeout.
-    pub(super) async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         key: &str,
         question: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis::aio::PubSub;
 use redis::{Client, RedisResult};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -18,22 +17,36 @@ const QUIET: Duration = Duration::from_secs(15);
 /// The longest pause between two attempts to connect.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// What a listener is told.
+pub(crate) enum Told<'a> {
+    /// It hears from now on; what was told before is lost.
+    Listening,
+    /// A message.
+    Message(&'a [u8]),
+    /// The connection is lost; another is on its way.
+    Lost,
+}
+
 /// Listens until dropped.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     task: AbortHandle,
 }
 
 impl Listener {
-    /// Starts listening on `channel`. Failures are silent: whoever waits for changes polls besides.
-    pub(super) fn start(client: Client, channel: String, changes: watch::Sender<()>) -> Self {
+    /// Starts listening on some channels. Failures are silent: whoever waits for changes polls besides.
+    pub(crate) fn start(
+        client: Client,
+        channels: Vec<String>,
+        tell: impl Fn(Told<'_>) + Send + Sync + 'static,
+    ) -> Self {
         let task = tokio::spawn(async move {
             let mut failures = 0_u32;
             loop {
-                if let Ok(Ok(connection)) = timeout(STEP_TIMEOUT, subscribe(&client, &channel)).await {
+                if let Ok(Ok(connection)) = timeout(STEP_TIMEOUT, subscribe(&client, &channels)).await {
                     failures = 0;
-                    // What was told while nobody listened is lost.
-                    changes.send_replace(());
-                    listen(connection, &changes).await;
+                    tell(Told::Listening);
+                    listen(connection, &tell).await;
+                    tell(Told::Lost);
                 }
                 let pause = Duration::from_millis(50 << failures.min(5));
                 failures += 1;
@@ -50,20 +63,18 @@ impl Drop for Listener {
     }
 }
 
-async fn subscribe(client: &Client, channel: &str) -> RedisResult<PubSub> {
+async fn subscribe(client: &Client, channels: &[String]) -> RedisResult<PubSub> {
     let mut connection = client.get_async_pubsub().await?;
-    connection.subscribe(channel).await?;
+    connection.subscribe(channels).await?;
     Ok(connection)
 }
 
 /// Until the connection is lost.
-async fn listen(connection: PubSub, changes: &watch::Sender<()>) {
+async fn listen(connection: PubSub, tell: &(impl Fn(Told<'_>) + Send + Sync)) {
     let (mut sink, mut messages) = connection.split();
     loop {
         match timeout(QUIET, messages.next()).await {
-            Ok(Some(_)) => {
-                changes.send_replace(());
-            }
+            Ok(Some(message)) => tell(Told::Message(message.get_payload_bytes())),
             Ok(None) => return,
             Err(_) => {
                 let ping = sink.ping::<redis::Value>();

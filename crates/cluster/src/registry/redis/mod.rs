@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ::redis::{Client, cmd};
+use ::redis::{Client, IntoConnectionInfo as _, cmd};
 use tokio::sync::watch;
 
-use self::link::Link;
-use self::listener::Listener;
+pub(crate) use self::link::Link;
+pub(crate) use self::listener::{Listener, Told};
 use self::scripts::Scripts;
 use super::memory::next_change;
 use super::{Registry, RegistryError, text};
@@ -22,13 +22,21 @@ use crate::Roster;
 /// Where Redis is and how long to wait for it.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://[user]:[password]@host:port/database`, or `host:port` alone. The password is never shown.
+    /// `redis://[user]:[password]@host:port/database`, `rediss://` for TLS, or `host:port` alone. The password is never shown.
     pub url: String,
+    /// Instead of the URL's.
+    pub user: Option<String>,
+    /// Instead of the URL's.
+    pub password: Option<String>,
+    /// Instead of the URL's.
+    pub database: Option<i64>,
     /// What all keys begin with: clusters that share a Redis need one each.
     pub prefix: String,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
-    /// How long to wait for an answer.
+    /// How long sending a command may take.
+    pub write_timeout: Duration,
+    /// How long to wait for its answer then.
     pub read_timeout: Duration,
 }
 
@@ -37,19 +45,39 @@ impl RedisSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            user: None,
+            password: None,
+            database: None,
             prefix: "annulus".to_owned(),
             connect_timeout: Duration::from_secs(5),
+            write_timeout: Duration::ZERO,
             read_timeout: Duration::from_secs(3),
         }
+    }
+
+    /// How long a command may take: whether it is on its way to the server or back cannot be told apart.
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.write_timeout + self.read_timeout
     }
 }
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, connect_timeout, read_timeout } = self;
+        let Self {
+            url: _,
+            user: _,
+            password: _,
+            database,
+            prefix,
+            connect_timeout,
+            write_timeout,
+            read_timeout,
+        } = self;
         f.debug_struct("RedisSettings")
+            .field("database", database)
             .field("prefix", prefix)
             .field("connect_timeout", connect_timeout)
+            .field("write_timeout", write_timeout)
             .field("read_timeout", read_timeout)
             .finish_non_exhaustive()
     }
@@ -71,12 +99,9 @@ impl RedisRegistry {
     /// # Errors
     /// A URL that is none; a prefix that is empty or has blanks or control characters in it.
     pub fn new(settings: RedisSettings) -> Result<Self, RegistryError> {
-        let RedisSettings { url, prefix, connect_timeout, read_timeout } = settings;
-        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let why = "the Redis key prefix must be visible ASCII characters, as in annulus";
-            return Err(RegistryError::Settings(why.to_owned()));
-        }
-        let link = Link::new(open(&url)?, connect_timeout, read_timeout);
+        check_prefix(&settings.prefix)?;
+        let link = Link::new(open(&settings)?, settings.connect_timeout, settings.command_timeout());
+        let prefix = settings.prefix;
         let roster_key = format!("{prefix}:roster");
         let changes = watch::Sender::new(());
         Ok(Self { prefix, roster_key, link, scripts: Scripts::new(), changes, listener: OnceLock::new() })
@@ -144,7 +169,13 @@ impl Registry for RedisRegistry {
     fn changed(&self) -> impl Future<Output = ()> + Send + 'static {
         let change = next_change(&self.changes);
         self.listener.get_or_init(|| {
-            Listener::start(self.link.client().clone(), self.channel(), self.changes.clone())
+            let changes = self.changes.clone();
+            Listener::start(self.link.client().clone(), vec![self.channel()], move |told| {
+                // What was told while nobody listened is lost, so it wakes for a new connection too.
+                if !matches!(told, Told::Lost) {
+                    changes.send_replace(());
+                }
+            })
         });
         change
     }
@@ -156,16 +187,38 @@ impl fmt::Debug for RedisRegistry {
     }
 }
 
+/// Whether keys may begin like this.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), RegistryError> {
+    if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let why = "the Redis key prefix must be visible ASCII characters, as in annulus";
+        return Err(RegistryError::Settings(why.to_owned()));
+    }
+    Ok(())
+}
+
 /// The URL may hold a password, so no error shows any of it.
-fn open(url: &str) -> Result<Client, RegistryError> {
-    let given = if url.contains("://") { url.to_owned() } else { format!("redis://{url}") };
-    Client::open(given).map_err(|error| {
+pub(crate) fn open(settings: &RedisSettings) -> Result<Client, RegistryError> {
+    let url = &settings.url;
+    let given = if url.contains("://") { url.clone() } else { format!("redis://{url}") };
+    let wrong = |error: ::redis::RedisError| {
         let why = error.category();
         RegistryError::Settings(format!(
-            "the Redis URL does not work ({why}): write redis://host:port, redis://:password@host:port/database or \
-             host:port; TLS (rediss://) is not supported"
+            "the Redis URL does not work ({why}): write redis://host:port, redis://:password@host:port/database, \
+             rediss://host:port for TLS, or host:port"
         ))
-    })
+    };
+    let info = given.as_str().into_connection_info().map_err(wrong)?;
+    let mut login = info.redis_settings().clone();
+    if let Some(user) = &settings.user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = &settings.password {
+        login = login.set_password(password);
+    }
+    if let Some(database) = settings.database {
+        login = login.set_db(database);
+    }
+    Client::open(info.set_redis_settings(login)).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -175,13 +228,13 @@ mod tests {
     #[test]
     fn a_url_that_is_none_is_refused_without_being_shown() {
         for url in
-            ["", "http://secret@h:1", "redis://:secret@h:x", "rediss://:secret@h:1", "redis://h/secret"]
+            ["", "http://secret@h:1", "redis://:secret@h:x", "rediss://:secret@h:x", "redis://h/secret"]
         {
             let error = RedisRegistry::new(RedisSettings::new(url)).unwrap_err().to_string();
             assert!(error.contains("redis://host:port"), "{url}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
-        for url in ["127.0.0.1:6379", "redis", "redis://[::1]:6379/3", "redis://user:secret@h:1"] {
+        for url in ["127.0.0.1:6379", "redis", "redis://[::1]:6379/3", "rediss://user:secret@h:1"] {
             let settings = RedisSettings::new(url);
             assert!(!format!("{settings:?}").contains("secret"));
             let registry = RedisRegistry::new(settings).unwrap();

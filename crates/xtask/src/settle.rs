@@ -1,0 +1,99 @@
+//! How fast data moves to a node that joins, and what clients notice of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use annulus_testkit::{Cluster, MetricsPage, Shape, Stored};
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::load;
+
+/// Copies of a key.
+const REPLICAS: u64 = 2;
+/// Nodes before one joins.
+const NODES: u64 = 4;
+/// Entries that are made and stored in one go.
+const BATCH: u64 = 50_000;
+/// How long clients are looked at before anything moves, and how long their load runs before it does.
+const BEFORE: Duration = Duration::from_secs(10);
+const RUN_UP: Duration = Duration::from_secs(1);
+/// What keys start with; 12 digits follow.
+const PREFIX: &str = "key-";
+/// Clock ticks of 10 ms in microseconds.
+const TICK_US: f64 = 1e4;
+
+/// What is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Entries that move to the node that joins, about
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 100)]
+    value_size: usize,
+    /// Requests a second of the clients whose latency is measured
+    #[arg(long, default_value_t = 300)]
+    rate: u32,
+    /// A setting of all nodes, such as auxiliary.settle_share=80; repeat for more
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+}
+
+/// Fills a cluster, lets one more node join, and prints how fast what it should hold came to it, with the latency of clients
+/// before and meanwhile.
+pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<()> {
+    let mut cluster = start(binary, options).await?;
+    // The one that joins gets its share of all copies.
+    fill(&cluster, options.entries * (NODES + 1) / REPLICAS, options.value_size).await;
+    let (url, load) = (cluster.url(0), load_flags(options.rate));
+    let before = load::run_until(&url, &load, tokio::time::sleep(BEFORE)).await?;
+    let (end, ended) = oneshot::channel::<()>();
+    let load = tokio::spawn(async move { load::run_until(&url, &load, async { drop(ended.await) }).await });
+    tokio::time::sleep(RUN_UP).await;
+    let cpu_before = cluster.cpu_ticks();
+    let started = Instant::now();
+    let node = cluster.add().await?;
+    let took = started.elapsed();
+    let cpu = cluster.cpu_ticks() - cpu_before;
+    drop(end);
+    let meanwhile = load.await??;
+
+    let page = cluster.auxiliaries()[node].client().get("/metrics").await;
+    let moved = MetricsPage::parse(page.text()).value("annulus_cache_items");
+    let [before_us, meanwhile_us] = [before, meanwhile].map(|report| report.latency[0].percentiles.p99_us);
+    println!("entries moved         {moved:>12.0}");
+    println!("time                  {:>12.2} s", took.as_secs_f64());
+    println!("entries a second      {:>12.0}", moved / took.as_secs_f64());
+    println!("CPU of all servers    {:>12.1} µs an entry", cpu as f64 * TICK_US / moved);
+    println!("client p99 before     {:>12.2} ms", before_us as f64 / 1e3);
+    println!("client p99 meanwhile  {:>12.2} ms", meanwhile_us as f64 / 1e3);
+    println!("ratio                 {:>12.2}", meanwhile_us as f64 / before_us as f64);
+    Ok(())
+}
+
+/// Reads and writes of the keys that are there, until told to end.
+fn load_flags(rate: u32) -> String {
+    format!("--keys 100000 --key-prefix {PREFIX} --rate {rate} --read-ratio 0.9 --warm-up 0s --duration 1h")
+}
+
+async fn start(binary: &Path, options: &Options) -> anyhow::Result<Cluster> {
+    let shape = Shape::default().redis().masters(1).auxiliaries(NODES as usize).replicas(REPLICAS as usize);
+    let mut shape = shape.memory("4Gi").set("log.level", "info");
+    for setting in &options.settings {
+        let (name, value) = setting.split_once('=').context("--set takes NAME=VALUE")?;
+        shape = shape.set(name, value);
+    }
+    shape.processes(binary).await
+}
+
+/// Stores as many entries as there are keys.
+async fn fill(cluster: &Cluster, keys: u64, value_size: usize) {
+    let value = "v".repeat(value_size);
+    let entry = |n| Stored { key: format!("{PREFIX}{n:012}"), value: value.clone(), ttl: None };
+    for first in (0..keys).step_by(BATCH as usize) {
+        let entries: Vec<_> = (first..keys.min(first + BATCH)).map(entry).collect();
+        cluster.client(0).store_many(&entries).await;
+    }
+}
