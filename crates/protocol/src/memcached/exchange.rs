@@ -36,7 +36,8 @@ pub const SYNCED: &[u8] = b"MN\r\n";
 /// may write each answer on its own: the first that is read need not be the last.
 #[must_use]
 pub fn is_answered(sent: &[u8], came: &[u8]) -> bool {
-    let lines = |bytes, wanted: &[u8]| split(bytes, b"\r\n").into_iter().filter(|line| *line == wanted).count();
+    let lines =
+        |bytes, wanted: &[u8]| split(bytes, b"\r\n").into_iter().filter(|line| *line == wanted).count();
     came.ends_with(SYNCED) && lines(came, b"MN") >= lines(sent, b"mn")
 }
 
