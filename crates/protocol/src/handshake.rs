@@ -43,12 +43,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorCode, Problem};
 
+pub use call::Call;
 pub use nonces::Nonces;
 pub use registration::{Refusal, Registration};
 pub use secret::{
     HexError, MIN_SECRET_BYTES, NONCE_BYTES, Nonce, Purpose, Secret, SecretError, TAG_BYTES, Tag,
 };
 
+mod call;
 mod nonces;
 mod registration;
 mod secret;
@@ -128,6 +130,14 @@ pub enum HandshakeError {
         "the answer of {0} to the challenge was not made with this cluster's secret, or not for this challenge: check that the address is the node's own and that it has the same secret as the masters"
     )]
     AnswerTag(Box<Identity>),
+    /// A call's tag does not fit.
+    #[error(
+        "the question was not made with this cluster's secret, is for another node, or was changed on its way: give all nodes the same secret, and each its own name"
+    )]
+    CallTag,
+    /// A call is genuine, and asks nothing that is known here.
+    #[error("not a question that this node understands ({0}): run the same version on all nodes")]
+    NoQuestion(String),
 }
 
 impl JoinRequest {
@@ -219,10 +229,12 @@ impl fmt::Display for Identity {
 
 impl From<HandshakeError> for Problem {
     fn from(error: HandshakeError) -> Self {
-        use HandshakeError::{AnswerTag, ChallengeTag, JoinTag, NotABeat, OtherJoin, OtherNode};
+        use HandshakeError::{
+            AnswerTag, CallTag, ChallengeTag, JoinTag, NoQuestion, NotABeat, OtherJoin, OtherNode,
+        };
         let code = match error {
-            JoinTag | ChallengeTag => ErrorCode::NotSealed,
-            NotABeat(_) => ErrorCode::BadJson,
+            JoinTag | ChallengeTag | CallTag => ErrorCode::NotSealed,
+            NotABeat(_) | NoQuestion(_) => ErrorCode::BadJson,
             OtherJoin | OtherNode { .. } => ErrorCode::Conflict,
             AnswerTag(_) => ErrorCode::AddressNotConfirmed,
         };

@@ -41,6 +41,10 @@ pub enum Purpose {
     Settle,
     /// A nonce: see [`Nonces`](super::Nonces).
     Nonce,
+    /// A question to another process: see [`Call`](super::Call).
+    Call,
+    /// Its answer.
+    CallAnswer,
 }
 
 /// Proof that its maker knew the secret. Equality takes the same time wherever two tags differ. As text, 64 lower-case
@@ -149,6 +153,8 @@ impl Purpose {
             Self::Roster => "annulus roster 1",
             Self::Settle => "annulus settle 1",
             Self::Nonce => "annulus nonce 1",
+            Self::Call => "annulus call 1",
+            Self::CallAnswer => "annulus call answer 1",
         }
     }
 }
