@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::discovery::DiscoveryCounts;
 use crate::registry::RegistryError;
 use crate::{Beat, BeatError, Layout, Node, NodeError, Roster};
 
@@ -37,6 +38,15 @@ pub enum AuthorityError {
          them, or let Redis keep the membership"
     )]
     StaticList,
+    /// Kubernetes wants this node: it would come back at once.
+    #[error("Kubernetes says who the members are: {0}")]
+    Wanted(String),
+    /// Kubernetes has no pod of this node's name.
+    #[error(
+        "Kubernetes knows no pod called {0} that cluster.kubernetes.label_selector selects: set auxiliary.name \
+         (ANNULUS_AUXILIARY__NAME) to the pod's name, and the selector to labels of the auxiliaries' pods"
+    )]
+    NoPod(String),
 }
 
 impl From<RegistryError> for AuthorityError {
@@ -92,6 +102,11 @@ pub trait Authority: Send + Sync + 'static {
     /// The nonce of the beat under way, where the authority asks the node back whether it is where it says: the node
     /// answers only while it waits for just that. Other authorities have none.
     fn asks_back_for(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    /// What has been learned of the members from elsewhere, for metrics; `None` where nothing is.
+    fn discovery(&self) -> Option<DiscoveryCounts> {
         None
     }
 }

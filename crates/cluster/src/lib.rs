@@ -30,10 +30,11 @@
 //!
 //! # What it never does
 //!
-//! Reading a clock, randomness, statics; IO and tokio outside of [`registry`] and [`fenced`]. It knows neither routes nor values.
+//! Reading a clock, randomness, statics; IO and tokio outside of [`registry`], [`discovery`] and [`fenced`]. It knows neither routes nor values.
 
 mod authority;
 mod breaker;
+pub mod discovery;
 pub mod fenced;
 mod health;
 pub mod lease;
@@ -47,6 +48,7 @@ mod view;
 
 pub use authority::{Authority, AuthorityError, StaticAuthority};
 pub use breaker::{Breaker, Condition, HealthSettings, Outcome};
+pub use discovery::Discovered;
 pub use fenced::{FencedStore, MemoryStore, RedisStore, StoreError};
 pub use health::{Census, Change, Health, Probe, Ticket};
 pub use lease::{Lease, LeaseSettings};

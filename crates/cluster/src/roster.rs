@@ -92,6 +92,9 @@ pub struct Roster {
 }
 
 impl Roster {
+    /// How many rosters one home makes at most that nobody else has seen; far more than it can.
+    pub const NUMBERS_OF_A_HOME: u64 = 1024;
+
     /// A cluster that has yet to form.
     pub fn new(layout: Layout) -> Self {
         Self { revision: 0, epoch: 0, layout, base: Vec::new(), members: Vec::new() }
@@ -224,6 +227,23 @@ impl Roster {
         let member = self.find(name)?;
         let beat = Beat { seat: member.seat.clone(), settled: member.settled, leaving: true };
         self.beat(&beat).ok().flatten()
+    }
+
+    /// The same as another home takes it over: revision and epoch are above all that the home before can have given out.
+    pub(crate) fn renumbered(mut self) -> Self {
+        // One block is left out: the home before may have been at the end of this one.
+        let next = |number: u64| (number / Self::NUMBERS_OF_A_HOME + 2) * Self::NUMBERS_OF_A_HOME;
+        self.revision = next(self.revision);
+        self.epoch = next(self.epoch);
+        self
+    }
+
+    /// The same, where the view is another one than in `before`, with an epoch of at least `floor`.
+    pub(crate) fn with_epoch_from(mut self, floor: u64, before: &Self) -> Self {
+        if self.epoch != before.epoch {
+            self.epoch = self.epoch.max(floor);
+        }
+        self
     }
 
     /// A member that has a place in the base comes back with what it held; others wait until the views are one.
@@ -371,6 +391,40 @@ mod tests {
         let mut other = beat("z", 1, 0);
         other.seat.node.address = "a:1".to_owned();
         assert!(matches!(of(&["a"]).beat(&other), Err(BeatError::AddressTaken { .. })));
+    }
+
+    #[test]
+    fn another_home_numbers_above_all_that_the_one_before_gave_out() {
+        let roster = of(&["a", "b", "c"]);
+        let lost = after(roster.clone(), &beat("a", 2, 0));
+        let taken_over = roster.clone().renumbered();
+        assert_eq!((taken_over.revision(), taken_over.epoch()), (2048, 2048));
+        assert!(taken_over.revision() > lost.revision() && taken_over.epoch() > lost.epoch());
+        assert_eq!((taken_over.members(), taken_over.base()), (roster.members(), roster.base()));
+        assert_eq!(taken_over.renumbered().epoch(), 4096);
+    }
+
+    #[test]
+    fn those_who_settle_while_another_home_takes_over_say_so_again() {
+        let joining = after(of(&["a", "b"]), &beat("c", 1, 0));
+        let reported = after(joining.clone(), &beat("a", 1, joining.epoch()));
+        let taken_over = reported.renumbered();
+        let most = ["b", "c"]
+            .iter()
+            .fold(taken_over.clone(), |roster, name| after(roster, &beat(name, 1, taken_over.epoch())));
+        assert!(!most.is_settled());
+        assert!(settle(most).is_warm("c", 1));
+    }
+
+    #[test]
+    fn an_epoch_is_never_below_the_generation_of_who_says_who_is_wanted() {
+        let roster = of(&["a", "b"]);
+        let reported = roster.clone().with_epoch_from(50, &roster);
+        assert_eq!(reported.epoch(), roster.epoch(), "where no view has changed, nothing does");
+        let joining = after(roster.clone(), &beat("c", 1, 0));
+        assert_eq!(joining.clone().with_epoch_from(50, &roster).epoch(), 50);
+        assert_eq!(joining.clone().with_epoch_from(1, &roster).epoch(), joining.epoch());
+        assert!(settle(joining.with_epoch_from(50, &roster)).is_warm("c", 1));
     }
 
     #[test]

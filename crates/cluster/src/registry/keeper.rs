@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -33,6 +34,8 @@ pub struct Keeper<R> {
     registry: R,
     settings: KeeperSettings,
     absences: Mutex<Absences>,
+    /// Views that are formed from now on have at least this epoch.
+    epoch_floor: AtomicU64,
 }
 
 /// A roster that may be changed, and what stands in the registry for it.
@@ -44,7 +47,23 @@ struct Stored {
 impl<R: Registry> Keeper<R> {
     /// A keeper of what is in `registry`.
     pub fn new(registry: R, settings: KeeperSettings) -> Self {
-        Self { registry, settings, absences: Mutex::default() }
+        Self { registry, settings, absences: Mutex::default(), epoch_floor: AtomicU64::new(0) }
+    }
+
+    /// Views that are formed from now on have at least this epoch.
+    pub(crate) fn raise_epochs_to(&self, floor: u64) {
+        self.epoch_floor.fetch_max(floor, Ordering::Relaxed);
+    }
+
+    /// Puts `next` in the place of `before`, whose revision in the registry is `expected`; `None`: somebody else was quicker.
+    async fn store(
+        &self,
+        expected: Option<u64>,
+        before: &Roster,
+        next: Roster,
+    ) -> Result<Option<Arc<Roster>>, RegistryError> {
+        let next = next.with_epoch_from(self.epoch_floor.load(Ordering::Relaxed), before);
+        Ok(self.registry.replace(expected, &next).await?.then(|| Arc::new(next)))
     }
 
     /// The newest roster there is. Where the registry was wiped or came back older than `known`, that is put back first, or
@@ -79,8 +98,8 @@ impl<R: Registry> Keeper<R> {
                     has_renewed = true;
                 }
                 let Some(next) = next else { return Ok(stored.roster) };
-                if self.registry.replace(stored.revision, &next).await? {
-                    return Ok(Arc::new(next));
+                if let Some(next) = self.store(stored.revision, &stored.roster, next).await? {
+                    return Ok(next);
                 }
             }
             sleep(pause(name, attempt)).await;
@@ -109,27 +128,35 @@ impl<R: Registry> Keeper<R> {
                 let is_last = roster.members().len() == 1;
                 return Err(if is_last { AuthorityError::Last } else { AuthorityError::Unsettled });
             };
-            if self.registry.replace(Some(roster.revision()), &next).await? {
-                return Ok(Arc::new(next));
+            if let Some(next) = self.store(Some(roster.revision()), &roster, next).await? {
+                return Ok(next);
             }
             sleep(pause(name, attempt)).await;
         }
         Err(AuthorityError::Contended)
     }
 
-    async fn sweep(&self, now_ms: u64) -> Result<Vec<String>, AuthorityError> {
+    /// As [`Authority::sweep`], but for those who are `spared`: they count as if they had their leases.
+    pub(crate) async fn sweep_but(
+        &self,
+        now_ms: u64,
+        spared: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, AuthorityError> {
         // Where a sweep is under way, this one has nothing to add.
         let Ok(mut kept) = self.absences.try_lock() else { return Ok(Vec::new()) };
         // Taken out, and put back only where all went well: an error, or a caller who goes away, forgets everything.
         let mut absences = std::mem::take(&mut *kept);
         let Some(roster) = self.registry.load().await? else { return Ok(Vec::new()) };
         let names: Vec<&str> = roster.members().iter().map(|member| member.seat.node.name.as_str()).collect();
-        let holders = self.registry.holders(&names).await?;
+        let mut holders = self.registry.holders(&names).await?;
+        for (holder, _) in holders.iter_mut().zip(&names).filter(|(_, name)| spared(name)) {
+            *holder = Some(u64::MAX);
+        }
         let dead = absences.observe(now_ms, &roster, &holders, self.settings.lease_ttl);
         let mut expired = Vec::new();
         if let Some(dead) = dead
             && let Some(next) = roster.expire(&dead.node.name, dead.incarnation)
-            && self.registry.replace(Some(roster.revision()), &next).await?
+            && self.store(Some(roster.revision()), &roster, next).await?.is_some()
         {
             expired.push(dead.node.name);
         }
@@ -161,7 +188,7 @@ impl<R: Registry> Authority for Keeper<R> {
     }
 
     fn sweep(&self, now_ms: u64) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>> {
-        Box::pin(in_time(self.sweep(now_ms)))
+        Box::pin(in_time(self.sweep_but(now_ms, |_| false)))
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {

@@ -45,6 +45,12 @@ impl MemoryRegistry {
         self.changes.send_replace(());
     }
 
+    /// Puts `roster` in the place of whatever is there. Leases stay.
+    pub(super) fn put(&self, roster: Option<Roster>) {
+        self.state.lock().roster = roster;
+        self.changes.send_replace(());
+    }
+
     /// Who holds the lease at this time.
     fn holder(&self, state: &State, name: &str) -> Option<u64> {
         let lease = state.leases.get(name)?;

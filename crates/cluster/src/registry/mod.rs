@@ -1,6 +1,7 @@
 //! The registry: where the roster is kept and leases are held, raw. What is done with them is the [`Keeper`]'s.
 
 mod absences;
+mod home;
 mod keeper;
 mod memory;
 pub(crate) mod redis;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::Roster;
 
+pub use self::home::{Answer, Home, HomeRegistry, LONGEST_WAIT, Letter, Question, Wire, WireError};
 pub use self::keeper::{Keeper, KeeperSettings};
 pub use self::memory::{MemoryRegistry, SteadyClock};
 pub use self::redis::{RedisRegistry, RedisSettings};

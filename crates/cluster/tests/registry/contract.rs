@@ -25,6 +25,13 @@ macro_rules! on_every_registry {
                 super::$check(Redis::start().await).await;
             })*
         }
+        #[cfg(feature = "kubernetes")]
+        mod by_kubernetes {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                super::$check(crate::kubernetes::Kubernetes::start().await).await;
+            })*
+        }
     };
 }
 

@@ -169,6 +169,8 @@ fn explain(error: AuthorityError) -> Problem {
         AuthorityError::Beat(_)
         | AuthorityError::Unsettled
         | AuthorityError::Last
+        | AuthorityError::Wanted(_)
+        | AuthorityError::NoPod(_)
         | AuthorityError::StaticList => ErrorCode::Conflict,
         AuthorityError::Unreachable(_) | AuthorityError::Contended => ErrorCode::MembershipUnavailable,
     };
