@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use annulus_cluster::Authority;
 use annulus_protocol::handshake::{Challenge, ChallengeAnswer, Identity, Nonce};
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
@@ -16,31 +15,26 @@ use crate::Node;
 /// The largest challenge: names and addresses are short.
 const MAX_BYTES: usize = 16 * 1024;
 
-struct Asked {
-    node: Arc<Node>,
-    authority: Option<Arc<dyn Authority>>,
+/// The route. Who is asked for is what the authority waits for at that moment.
+pub(crate) fn routes(node: Arc<Node>) -> Router {
+    Router::new().route("/challenge", post(challenge)).with_state(node)
 }
 
-/// The route. Who is asked for is what `authority` waits for at that moment.
-pub(crate) fn routes(node: Arc<Node>, authority: Option<Arc<dyn Authority>>) -> Router {
-    Router::new().route("/challenge", post(challenge)).with_state(Arc::new(Asked { node, authority }))
-}
-
-async fn challenge(State(asked): State<Arc<Asked>>, request: Request) -> Response {
-    match asked.answer(request).await {
+async fn challenge(State(node): State<Arc<Node>>, request: Request) -> Response {
+    match node.answer_challenge(request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(problem) => ApiError(problem).into_response(),
     }
 }
 
-impl Asked {
-    async fn answer(&self, request: Request) -> Result<ChallengeAnswer, Problem> {
+impl Node {
+    async fn answer_challenge(&self, request: Request) -> Result<ChallengeAnswer, Problem> {
         let (parts, body) = request.into_parts();
-        let (bytes, _share) = self.node.bodies.read(&parts.headers, body, MAX_BYTES).await?;
+        let (bytes, _share) = self.bodies.read(&parts.headers, body, MAX_BYTES).await?;
         let challenge: Challenge = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::new(ErrorCode::BadJson, format!("no challenge of a master: {error}"))
         })?;
-        let (Some(secret), Some(members)) = (&self.node.secret, &self.node.members) else {
+        let (Some(secret), Some(members)) = (&self.secret, &self.members) else {
             return Err(Problem::new(ErrorCode::Conflict, "this node registers with nobody"));
         };
         let own = Identity {

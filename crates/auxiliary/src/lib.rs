@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | `GET`, `HEAD /entries/{key}` | this node's copy, its bytes with headers | 200; 404 with the version known of the miss |
 //! | `POST /settle/*`, `PUT /roster` | what members hand to each other, under the cluster's seal | 200; 421, 425 other roster |
+//! | `POST /registry` | the members, where this node keeps them for all; under the cluster's seal | 200; 403 |
 //! | `POST /challenge` | a master asks whether it was this node that registers | 200; 403; 409 |
 //! | `POST /backup`, `/restore`, `/rebalance` | write a snapshot; load the last one; settle now | 200; 409; 503; 507 |
 //! | `POST /config/reload` | read the configuration again | 200; 400 wrong; 409 there is none |
@@ -25,6 +26,7 @@ mod membership;
 mod memcached;
 mod metrics;
 mod peers;
+mod registry_http;
 mod routes;
 mod settle;
 pub mod snapshots;
@@ -33,6 +35,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_cluster::registry::Home;
 use annulus_cluster::{Authority, Mechanisms, Node as ClusterNode, Roster};
 use annulus_protocol::rest::{ConfigReloaded, Health, StoreInfo};
 use annulus_protocol::{Problem, Secret};
@@ -58,6 +61,7 @@ use members::Members;
 use memcached::Front;
 use metrics::Metrics;
 use peers::{HttpPeers, Peers};
+pub use registry_http::{HttpWire, Keeping};
 use settle::{Pace, Progress};
 use snapshots::Snapshots;
 
@@ -86,6 +90,8 @@ pub struct Parts {
     pub seed: u64,
     /// Without it the node stands alone: it holds what masters with a fixed list give it, and a restart forgets everything.
     pub joining: Option<Joining>,
+    /// Where one of the nodes keeps the members: it may be this one.
+    pub keeping: Option<Keeping>,
     /// Without them none are written or loaded.
     pub snapshots: Option<Snapshots>,
     /// What is switched on.
@@ -102,7 +108,7 @@ pub struct Auxiliary {
     server: Server,
     workers: Workers,
     readiness: Readiness,
-    authority: Option<Arc<dyn Authority>>,
+    keeping: Option<Keeping>,
     lease_ttl: Duration,
     drain_timeout: Duration,
     backup_interval: Duration,
@@ -125,6 +131,8 @@ pub(crate) struct Node {
     members: Option<Members>,
     secret: Option<Secret>,
     peers: Option<Arc<dyn Peers>>,
+    authority: Option<Arc<dyn Authority>>,
+    home: Option<Arc<Home>>,
     snapshots: Option<Snapshots>,
     backups: backup::Backups,
     progress: Progress,
@@ -146,7 +154,7 @@ impl Auxiliary {
         net: &N,
         parts: Parts,
     ) -> prometheus::Result<Self> {
-        let Parts { seed, joining, snapshots, mechanisms, workers, source } = parts;
+        let Parts { seed, joining, keeping, snapshots, mechanisms, workers, source } = parts;
         let clock = net.clock();
         let registry = Registry::new();
         let own = &settings.auxiliary;
@@ -188,6 +196,8 @@ impl Auxiliary {
             members,
             secret,
             peers,
+            authority: joining.map(|joining| joining.authority),
+            home: keeping.as_ref().map(|keeping| Arc::clone(&keeping.home)),
             backups: backup::Backups::new(&registry)?,
             snapshots,
             progress: Progress::default(),
@@ -209,7 +219,7 @@ impl Auxiliary {
             server,
             workers,
             readiness: Readiness::default(),
-            authority: joining.map(|joining| joining.authority),
+            keeping,
             lease_ttl: settings.cluster.lease_ttl,
             drain_timeout: own.drain_timeout,
             backup_interval: own.backup_interval,
@@ -226,7 +236,8 @@ impl Auxiliary {
         routes::entries(Arc::clone(&self.node))
             .merge(settle::routes(Arc::clone(&self.node)))
             .merge(backup::routes(Arc::clone(&self.node)))
-            .merge(challenge::routes(Arc::clone(&self.node), self.authority.clone()))
+            .merge(challenge::routes(Arc::clone(&self.node)))
+            .merge(registry_http::routes(Arc::clone(&self.node)))
             .merge(admin.routes())
             .fallback(error::no_route)
             .method_not_allowed_fallback(error::method_not_allowed)
@@ -253,10 +264,13 @@ impl Auxiliary {
         }
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(expire(Arc::clone(&self.node)));
+        if let Some(keeping) = self.keeping {
+            tasks.spawn(registry_http::keep(keeping));
+        }
         let snapshot = backup::load(&self.node);
         let stop = CancellationToken::new();
         let peers = self.node.peers.clone();
-        match self.authority.zip(peers) {
+        match self.node.authority.clone().zip(peers) {
             None => {
                 backup::put_all(&self.node, snapshot);
                 self.readiness.set_ready();
@@ -374,6 +388,9 @@ impl admin::Node for Node {
         self.memcached.flush_metrics(&self.metrics);
         self.metrics.refresh(|| self.copies.stats());
         self.metrics.refresh_settling(&self.progress);
+        if let Some(counts) = self.authority.as_ref().and_then(|authority| authority.discovery()) {
+            self.metrics.discovery.set(counts.peers, counts.events);
+        }
     }
 
     fn reload(&self) -> Result<ConfigReloaded, Problem> {

@@ -1,7 +1,10 @@
 //! The metrics of an auxiliary.
 
+use annulus_cluster::discovery::DiscoveryCounts;
 use annulus_protocol::hop::MissReason;
-use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters, gauge};
+use annulus_service::metrics::{
+    DiscoveryMetrics, OperationMetrics, RequestMetrics, counter, counters, gauge,
+};
 use annulus_store::{Lookup, Stats};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry};
@@ -29,6 +32,7 @@ pub(crate) struct Metrics {
     settle_sent: IntCounter,
     settle_sent_bytes: IntCounter,
     settle_epoch: IntGauge,
+    pub(crate) discovery: DiscoveryMetrics,
 }
 
 impl Metrics {
@@ -51,6 +55,7 @@ impl Metrics {
             put: requests.operation("put"),
             delete: requests.operation("delete"),
             promise: requests.operation("promise"),
+            discovery: DiscoveryMetrics::new(registry, DiscoveryCounts::KINDS)?,
             hits: counter(registry, "annulus_cache_hits_total", "Reads that found a value on this node.")?,
             misses: MissReason::ALL.map(|reason| misses.with_label_values(&[reason.as_str()])),
             items: gauge(registry, "annulus_cache_items", "Entries held, tombstones left out.")?,

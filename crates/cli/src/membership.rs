@@ -1,17 +1,19 @@
-//! Which authority the settings name: a fixed list, Redis, the masters, or none.
+//! Which authority the settings name: a fixed list, Redis, Kubernetes, the masters, or none.
+
+mod kubernetes;
 
 use std::sync::Arc;
 
-use annulus_auxiliary::{HttpAuthority, Joining};
+use annulus_auxiliary::{HttpAuthority, Joining, Keeping};
 use annulus_cluster::{
     Authority, Keeper, KeeperSettings, Layout, MemoryRegistry, Node, RedisRegistry, RedisSettings, Registry,
-    Roster, StaticAuthority,
+    Roster, StaticAuthority, SteadyClock,
 };
 use annulus_master::DEFAULT_REPLICAS;
 use annulus_protocol::Secret;
 use annulus_service::SystemNet;
 use annulus_service::config::{ClusterSettings, Route, Settings};
-use annulus_service::net::Clock;
+use annulus_service::net::{Clock, Net as _};
 use anyhow::Result;
 
 use crate::advertise;
@@ -24,8 +26,14 @@ pub(crate) struct Known {
     pub(crate) roster: Roster,
 }
 
-/// How a master learns who the auxiliaries are. Nobody is asked yet, so it starts while Redis is away.
-pub(crate) fn of_master(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Known> {
+/// How an auxiliary becomes a member, and what it keeps for others.
+pub(crate) struct Membership {
+    pub(crate) joining: Joining,
+    pub(crate) keeping: Option<Keeping>,
+}
+
+/// How a master learns who the auxiliaries are. Nobody is waited for, so it starts while Redis or Kubernetes is away.
+pub(crate) async fn of_master(settings: &Settings, net: &SystemNet) -> Result<Known> {
     let cluster = &settings.cluster;
     if !cluster.auxiliaries.is_empty() {
         let roster = annulus_master::fixed_list(cluster).map_err(|error| Usage(error.to_string()))?;
@@ -37,11 +45,16 @@ pub(crate) fn of_master(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<K
         tracing::info!("the members are kept in Redis (cluster.redis)");
         return Ok(Known { authority: keeper(redis(url, cluster)?, cluster), roster });
     }
+    if cluster.kubernetes.label_selector.is_some() {
+        let told = kubernetes::watch(cluster, net, secret(cluster)?).await?;
+        return Ok(Known { authority: told.authority(cluster), roster });
+    }
     if cluster.secret.is_none() {
         let text = "a master needs auxiliaries. Either list them, with --auxiliaries a=10.0.0.1:3001,b=10.0.0.2:3001 \
                     (or ANNULUS_CLUSTER__AUXILIARIES); or let them register: give all nodes one secret in \
                     ANNULUS_CLUSTER__SECRET, such as the output of `openssl rand -hex 32`, and --redis HOST:PORT, or each \
-                    auxiliary this master with --master-address; or run a whole cluster with `annulus dev`";
+                    auxiliary this master with --master-address, or let Kubernetes say who they are with \
+                    cluster.kubernetes; or run a whole cluster with `annulus dev`";
         return Err(Usage(text.to_owned()).into());
     }
     secret(cluster)?;
@@ -49,7 +62,7 @@ pub(crate) fn of_master(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<K
         "this master keeps the members itself, in its memory: auxiliaries register through it. Only one master can do so; \
          for more of them set cluster.redis on all nodes"
     );
-    Ok(Known { authority: in_memory(clock, cluster), roster })
+    Ok(Known { authority: in_memory(&net.clock(), cluster), roster })
 }
 
 /// How an auxiliary becomes a member; `None` where it stands alone. `port` is the one it listens on.
@@ -58,20 +71,26 @@ pub(crate) async fn of_auxiliary(
     net: &SystemNet,
     name: &str,
     port: u16,
-) -> Result<Option<Joining>> {
+) -> Result<Option<Membership>> {
     let (cluster, own) = (&settings.cluster, &settings.auxiliary);
     if !cluster.auxiliaries.is_empty() {
         return Ok(None);
     }
+    let mut keeping = None;
     let (authority, towards) = if let Some(url) = &cluster.redis {
         secret(cluster)?;
         (keeper(redis(url, cluster)?, cluster), advertise::host_of_redis(url))
+    } else if cluster.kubernetes.label_selector.is_some() {
+        let told = kubernetes::watch(cluster, net, secret(cluster)?).await?;
+        keeping = Some(told.keeping(name, memory_clock(&net.clock())));
+        (told.authority(cluster), kubernetes::Told::towards())
     } else if let Some(first) = own.master_address.first() {
         (through_masters(&own.master_address, net, secret(cluster)?)?, advertise::host_of_master(first))
     } else {
         tracing::warn!(
             "this auxiliary stands alone: it serves masters that list it in cluster.auxiliaries, and a restart forgets \
-             what is in no snapshot. To make it a member, set cluster.redis or auxiliary.master_address, and cluster.secret"
+             what is in no snapshot. To make it a member, set cluster.redis, cluster.kubernetes or \
+             auxiliary.master_address, and cluster.secret"
         );
         return Ok(None);
     };
@@ -79,7 +98,7 @@ pub(crate) async fn of_auxiliary(
     let node = Node { zone: own.zone.clone(), ..Node::new(name, address.clone()) };
     node.check().map_err(|error| Usage(format!("this node cannot register: {error}")))?;
     tracing::info!(address, "others reach this node at");
-    Ok(Some(Joining { authority, address, secret: secret(cluster)? }))
+    Ok(Some(Membership { joining: Joining { authority, address, secret: secret(cluster)? }, keeping }))
 }
 
 /// The authority of an auxiliary that registers through masters.
@@ -90,8 +109,11 @@ fn through_masters(masters: &[String], net: &SystemNet, secret: Secret) -> Resul
 
 /// A keeper of what is in this registry.
 pub(crate) fn keeper(registry: impl Registry, cluster: &ClusterSettings) -> Arc<dyn Authority> {
-    let settings = KeeperSettings { lease_ttl: cluster.lease_ttl, layout: layout(cluster) };
-    Arc::new(Keeper::new(registry, settings))
+    Arc::new(Keeper::new(registry, keeper_settings(cluster)))
+}
+
+fn keeper_settings(cluster: &ClusterSettings) -> KeeperSettings {
+    KeeperSettings { lease_ttl: cluster.lease_ttl, layout: layout(cluster) }
 }
 
 /// The layout of a cluster that has yet to form.
@@ -105,8 +127,12 @@ pub(crate) fn layout(cluster: &ClusterSettings) -> Layout {
 
 /// A registry in this process, whose leases end by `clock`.
 pub(crate) fn memory_registry(clock: &Arc<dyn Clock>) -> MemoryRegistry {
+    MemoryRegistry::new(memory_clock(clock))
+}
+
+fn memory_clock(clock: &Arc<dyn Clock>) -> SteadyClock {
     let clock = Arc::clone(clock);
-    MemoryRegistry::new(Arc::new(move || clock.now_ms()))
+    Arc::new(move || clock.now_ms())
 }
 
 fn in_memory(clock: &Arc<dyn Clock>, cluster: &ClusterSettings) -> Arc<dyn Authority> {
@@ -132,8 +158,6 @@ fn secret(cluster: &ClusterSettings) -> Result<Secret> {
 
 #[cfg(test)]
 mod tests {
-    use annulus_service::net::Net as _;
-
     use super::*;
 
     const SECRET: &str = "0123456789abcdef";
@@ -144,11 +168,11 @@ mod tests {
         settings
     }
 
-    fn master(change: impl FnOnce(&mut Settings)) -> Result<Known> {
-        of_master(&settings(change), &SystemNet::new().clock())
+    async fn master(change: impl FnOnce(&mut Settings)) -> Result<Known> {
+        of_master(&settings(change), &SystemNet::new()).await
     }
 
-    async fn auxiliary(change: impl FnOnce(&mut Settings)) -> Result<Option<Joining>> {
+    async fn auxiliary(change: impl FnOnce(&mut Settings)) -> Result<Option<Membership>> {
         of_auxiliary(&settings(change), &SystemNet::new(), "aux-1", 3001).await
     }
 
@@ -160,9 +184,9 @@ mod tests {
             settings.cluster.secret = Some("short".to_owned());
         };
         for error in [
-            master(redis).err(),
+            master(redis).await.err(),
             auxiliary(redis).await.err(),
-            master(short).err(),
+            master(short).await.err(),
             auxiliary(short).await.err(),
         ] {
             let text = error.expect("an error").to_string();
@@ -176,8 +200,8 @@ mod tests {
             settings.cluster.redis = Some("redis://127.0.0.1:1".to_owned());
             settings.cluster.secret = Some(SECRET.to_owned());
         };
-        assert_eq!(master(away).unwrap().roster.members(), []);
-        assert_eq!(auxiliary(away).await.unwrap().unwrap().address, "127.0.0.1:3001");
+        assert_eq!(master(away).await.unwrap().roster.members(), []);
+        assert_eq!(auxiliary(away).await.unwrap().unwrap().joining.address, "127.0.0.1:3001");
     }
 
     #[tokio::test]
@@ -188,7 +212,7 @@ mod tests {
                 settings.cluster.secret = Some(SECRET.to_owned());
             }
         };
-        assert_eq!(auxiliary(told("127.0.0.1:1")).await.unwrap().unwrap().address, "127.0.0.1:3001");
+        assert_eq!(auxiliary(told("127.0.0.1:1")).await.unwrap().unwrap().joining.address, "127.0.0.1:3001");
         let error = auxiliary(told("https://a")).await.err().unwrap();
         assert!(error.is::<Usage>() && error.to_string().contains("auxiliary.master_address"), "{error}");
     }
@@ -198,16 +222,43 @@ mod tests {
         assert!(auxiliary(|_| {}).await.unwrap().is_none());
         let listed = |settings: &mut Settings| settings.cluster.auxiliaries = vec!["a=h:1".to_owned()];
         assert!(auxiliary(listed).await.unwrap().is_none());
-        assert_eq!(master(listed).unwrap().roster.members().len(), 1);
+        assert_eq!(master(listed).await.unwrap().roster.members().len(), 1);
     }
 
-    #[test]
-    fn a_master_that_nobody_could_join_says_what_to_do() {
-        let error = master(|_| {}).err().unwrap().to_string();
-        for way in ["--auxiliaries", "--redis", "ANNULUS_CLUSTER__SECRET", "annulus dev"] {
+    #[tokio::test]
+    async fn a_master_that_nobody_could_join_says_what_to_do() {
+        let error = master(|_| {}).await.err().unwrap().to_string();
+        for way in
+            ["--auxiliaries", "--redis", "cluster.kubernetes", "ANNULUS_CLUSTER__SECRET", "annulus dev"]
+        {
             assert!(error.contains(way), "{error}");
         }
-        let alone = master(|settings| settings.cluster.secret = Some(SECRET.to_owned()));
+        let alone = master(|settings| settings.cluster.secret = Some(SECRET.to_owned())).await;
         assert_eq!(alone.unwrap().roster.layout(), Layout { replicas: 2, virtual_nodes: 4096 });
+    }
+
+    fn by_kubernetes(settings: &mut Settings) {
+        settings.cluster.kubernetes.label_selector = Some("app=cache".to_owned());
+        settings.cluster.secret = Some(SECRET.to_owned());
+    }
+
+    #[tokio::test]
+    async fn where_kubernetes_cannot_be_asked_the_error_says_what_is_missing() {
+        for error in [master(by_kubernetes).await.err(), auxiliary(by_kubernetes).await.err()] {
+            let text = error.expect("no pod runs the tests").to_string();
+            let says =
+                if cfg!(feature = "kubernetes") { "KUBECONFIG" } else { "--features annulus/kubernetes" };
+            assert!(text.contains(says), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_given_by_hand_switches_kubernetes_off() {
+        let listed = |settings: &mut Settings| {
+            by_kubernetes(settings);
+            settings.cluster.auxiliaries = vec!["a=h:1".to_owned()];
+        };
+        assert_eq!(master(listed).await.unwrap().roster.members().len(), 1);
+        assert!(auxiliary(listed).await.unwrap().is_none());
     }
 }

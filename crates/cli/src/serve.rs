@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use annulus_auxiliary::Auxiliary;
 use annulus_auxiliary::snapshots::{Files as _, Snapshots, SystemFiles};
-use annulus_auxiliary::{Auxiliary, Joining};
 use annulus_cluster::Mechanisms;
 use annulus_master::{BuildError, Master};
 use annulus_service::config::{Flag, Resolved, Role, Settings};
@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::configuration::{Layered, Layers, flags, help};
 use crate::failure::Usage;
-use crate::membership::{self, Known};
+use crate::membership::{self, Known, Membership};
 use crate::{limits, output, shutdown};
 
 /// A snapshot that turns out damaged must not be the only one.
@@ -116,7 +116,7 @@ pub(crate) async fn master(args: &MasterArgs) -> Result<ExitCode> {
     let (resolved, source) = set_up_process(args.common.layered(Role::Master, own))?;
     let settings = resolved.settings();
     let start = Start::new(settings, settings.master.port, settings.master.name.as_deref()).await?;
-    let known = membership::of_master(settings, &start.net.clock())?;
+    let known = membership::of_master(settings, &start.net).await?;
     let master = build_master(start.name.clone(), settings, &start.net, known, workers(settings)?, source)?;
     let stop = shutdown::on_signal()?;
     let memcached = start.memcached(settings, settings.master.memcached_port).await?;
@@ -142,20 +142,23 @@ pub(crate) async fn auxiliary(args: &AuxiliaryArgs) -> Result<ExitCode> {
     ]);
     let (resolved, source) = set_up_process(args.common.layered(Role::Auxiliary, own))?;
     let settings = resolved.settings();
-    let start = Start::new(settings, settings.auxiliary.port, settings.auxiliary.name.as_deref()).await?;
+    // A pod's host name is its name, by which Kubernetes knows it.
+    let by_pod = settings.cluster.kubernetes.label_selector.as_ref().map(|_| hostname());
+    let name = settings.auxiliary.name.clone().or(by_pod);
+    let start = Start::new(settings, settings.auxiliary.port, name.as_deref()).await?;
     let stop = shutdown::on_signal()?;
     let port = start.listener.local_addr()?.port();
-    let joining = tokio::select! {
+    let membership = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
-        joining = membership::of_auxiliary(settings, &start.net, &start.name, port) => joining?,
+        membership = membership::of_auxiliary(settings, &start.net, &start.name, port) => membership?,
     };
     let folder = settings.auxiliary.backup_dir.as_deref().map(Path::new);
     let node = build_auxiliary(
         start.name.clone(),
         settings,
         &start.net,
-        joining,
+        membership,
         folder,
         workers(settings)?,
         source,
@@ -263,15 +266,17 @@ pub(crate) fn build_auxiliary(
     name: String,
     settings: &Settings,
     net: &SystemNet,
-    joining: Option<Joining>,
+    membership: Option<Membership>,
     folder: Option<&Path>,
     workers: Workers,
     source: Source,
 ) -> Result<Auxiliary> {
     let snapshots = folder.map(|folder| snapshots(folder, &name)).transpose()?;
+    let (joining, keeping) = membership.map(|Membership { joining, keeping }| (joining, keeping)).unzip();
     let parts = annulus_auxiliary::Parts {
         seed: random_seed(),
         joining,
+        keeping: keeping.flatten(),
         snapshots,
         mechanisms: Mechanisms::default(),
         workers,

@@ -306,6 +306,9 @@ impl admin::Node for Node {
         self.metrics.set_doubts(self.coordinator.doubts.len());
         let near = self.near();
         self.metrics.near.set(near.map(|near| near.size()).unwrap_or_default());
+        if let Some(counts) = self.authority.discovery() {
+            self.metrics.discovery.set(counts.peers, counts.events);
+        }
     }
 
     fn reload(&self) -> Result<ConfigReloaded, Problem> {

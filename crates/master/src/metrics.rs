@@ -1,7 +1,10 @@
 //! The metrics of a master.
 
+use annulus_cluster::discovery::DiscoveryCounts;
 use annulus_cluster::{Census, Placement};
-use annulus_service::metrics::{OperationMetrics, RequestMetrics, counter, counters, gauge};
+use annulus_service::metrics::{
+    DiscoveryMetrics, OperationMetrics, RequestMetrics, counter, counters, gauge,
+};
 use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::routing::near::Fill;
@@ -26,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) near: NearMetrics,
     pub(crate) gutter_get: GutterMetrics,
     pub(crate) gutter_put: GutterMetrics,
+    pub(crate) discovery: DiscoveryMetrics,
 }
 
 /// The near store.
@@ -126,6 +130,7 @@ impl Metrics {
             near: NearMetrics::new(registry)?,
             gutter_get,
             gutter_put,
+            discovery: DiscoveryMetrics::new(registry, DiscoveryCounts::KINDS)?,
             get: requests.operation("get"),
             put: requests.operation("put"),
             delete: requests.operation("delete"),

@@ -204,3 +204,36 @@ pub fn counters(
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)
 }
+
+/// `annulus_discovery_peers` and `annulus_discovery_events_total` of one node; all 0 where it learns otherwise who is there.
+#[derive(Debug)]
+pub struct DiscoveryMetrics {
+    peers: prometheus::IntGauge,
+    events: [IntCounter; 4],
+    exported: parking_lot::Mutex<()>,
+}
+
+impl DiscoveryMetrics {
+    /// Registers both, with one handle for each kind of event.
+    ///
+    /// # Errors
+    /// Where the registry has them already.
+    pub fn new(registry: &Registry, kinds: [&str; 4]) -> prometheus::Result<Self> {
+        let help = "Members of which Kubernetes says where they are; 0 where it is not asked.";
+        let peers = gauge(registry, "annulus_discovery_peers", help)?;
+        let help = "What Kubernetes has told of pods and the StatefulSet, by kind.";
+        let events = counters(registry, "annulus_discovery_events_total", help, &["kind"])?;
+        let events = kinds.map(|kind| events.with_label_values(&[kind]));
+        Ok(Self { peers, events, exported: parking_lot::Mutex::new(()) })
+    }
+
+    /// Brings both up to date. `events` are all there were, in the order of the kinds.
+    pub fn set(&self, peers: u64, events: [u64; 4]) {
+        // Two scrapes at once must not count twice.
+        let _one_at_a_time = self.exported.lock();
+        self.peers.set(peers as i64);
+        for (counter, count) in self.events.iter().zip(events) {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
+}

@@ -85,15 +85,13 @@ fn the_default_settings_are_those_of_the_schema() {
 
 #[test]
 fn the_schema_and_the_types_have_the_same_settings() {
-    let typed = serde_json::to_value(Settings::default()).unwrap();
-    let mut typed: Vec<String> = typed
-        .as_object()
-        .unwrap()
-        .iter()
-        .flat_map(|(section, keys)| {
-            keys.as_object().unwrap().keys().map(move |key| format!("{section}.{key}"))
-        })
-        .collect();
+    fn paths(within: &str, value: &serde_json::Value) -> Vec<String> {
+        let Some(parts) = value.as_object() else { return vec![within.to_owned()] };
+        let path = |part: &String| if within.is_empty() { part.clone() } else { format!("{within}.{part}") };
+        parts.iter().flat_map(|(part, value)| paths(&path(part), value)).collect()
+    }
+
+    let mut typed = paths("", &serde_json::to_value(Settings::default()).unwrap());
     let mut table: Vec<_> = schema().iter().map(|setting| setting.path.to_owned()).collect();
     typed.sort();
     table.sort();
@@ -105,6 +103,8 @@ fn settings_written_as_toml_read_back_as_the_same() {
     let mut settings = Settings::default();
     settings.cluster.auxiliaries = vec!["a=10.0.0.1:3001@east".to_owned(), "[::1]:3002".to_owned()];
     settings.cluster.replicas = Some(3);
+    settings.cluster.kubernetes.label_selector = Some("app=cache".to_owned());
+    settings.cluster.kubernetes.port = 3002;
     settings.auxiliary.memory = 3 << 20;
     settings.server.idle_timeout = Duration::from_millis(1500);
     let resolved = layers(Role::Auxiliary).file(&toml::to_string(&settings).unwrap()).resolved();

@@ -127,3 +127,18 @@ fn a_section_or_a_value_of_the_wrong_shape_is_an_error() {
       - file annulus.toml: limits.max_bulk_items = "1,2": must be a whole number from 1 to 100000
     "#);
 }
+
+#[test]
+fn kubernetes_needs_a_selector_and_keeps_no_company() {
+    let without = complaint("", &[("ANNULUS_CLUSTER__KUBERNETES__STATEFULSET", "cache")], &[]);
+    insta::assert_snapshot!(without, @"cluster.kubernetes.statefulset (cache, environment ANNULUS_CLUSTER__KUBERNETES__STATEFULSET) needs cluster.kubernetes.label_selector, which says what its pods are, as in app=cache");
+    let file = "[cluster]\nredis = 'h:1'\n[cluster.kubernetes]\nlabel_selector = 'app=cache'";
+    let both = complaint(file, &[], &[]);
+    insta::assert_snapshot!(both, @"cluster.redis ((hidden), file annulus.toml) and cluster.kubernetes.label_selector (app=cache, file annulus.toml) cannot both say who the members are: leave one out");
+    let misspelt = complaint("[cluster.kubernetes]\nlabel_selektor = 'app=cache'\nport = 0", &[], &[]);
+    insta::assert_snapshot!(misspelt, @r#"
+    2 things are wrong with the configuration:
+      - file annulus.toml: cluster.kubernetes.label_selektor: no such setting; did you mean cluster.kubernetes.label_selector?
+      - file annulus.toml: cluster.kubernetes.port = "0": must be a whole number from 1 to 65535
+    "#);
+}

@@ -71,8 +71,21 @@ impl Process {
         args: &[String],
         env: &[(String, String)],
     ) -> Result<Self> {
+        Self::start_at(binary, args, env, 0).await
+    }
+
+    /// The same on a port of its own choice.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(
+        binary: impl Into<PathBuf>,
+        args: &[String],
+        env: &[(String, String)],
+        port: u16,
+    ) -> Result<Self> {
         let program = Program { binary: binary.into(), args: args.to_vec(), env: env.to_vec() };
-        Starting::spawn(&program, 0)?.finish().await
+        Starting::spawn(&program, port)?.finish().await
     }
 
     /// Where it listens.

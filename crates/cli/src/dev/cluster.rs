@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::refresher::{self, Example};
 use crate::failure::Usage;
-use crate::membership::{self, Known};
+use crate::membership::{self, Known, Membership};
 use crate::ports::Ports;
 use crate::serve::{bind, build_auxiliary, build_master, random_seed};
 
@@ -128,7 +128,7 @@ impl Cluster {
                 place.name,
                 &settings,
                 &net,
-                Some(joining),
+                Some(Membership { joining, keeping: None }),
                 folder.as_deref(),
                 Workers::ambient(),
                 source.clone(),

@@ -5,6 +5,8 @@ mod clocks;
 mod disks;
 mod faults;
 mod keys;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod limits;
 mod membership;
 mod memcached;

@@ -105,11 +105,20 @@ fn read_section(
 ) {
     for (key, value) in in_order(keys) {
         let path = format!("{section}.{key}");
+        let within =
+            |setting: &Setting| setting.path.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
+        let value = match value.kind {
+            ValueKind::Table(keys) if schema().iter().any(within) => {
+                read_section(&path, keys, origin, found, errors);
+                continue;
+            }
+            kind => kind,
+        };
         let Some(setting) = setting_at(&path) else {
             errors.push(unknown_key(&path, origin));
             continue;
         };
-        let given = match value.kind {
+        let given = match value {
             ValueKind::Array(items) => Given::List(items.iter().map(|item| item.kind.to_string()).collect()),
             ValueKind::Table(_) => Given::Text("{…}".to_owned()),
             kind => Given::Text(kind.to_string()),

@@ -41,8 +41,8 @@ pub use kind::Kind;
 pub use live::is_live;
 pub use schema::{PlainName, Setting, schema};
 pub use settings::{
-    AuxiliarySettings, ClusterSettings, Consistency, LimitSettings, LogFormat, LogSettings, MasterSettings,
-    RefresherSettings, Route, ServerSettings, Settings,
+    AuxiliarySettings, ClusterSettings, Consistency, KubernetesSettings, LimitSettings, LogFormat,
+    LogSettings, MasterSettings, RefresherSettings, Route, ServerSettings, Settings,
 };
 pub use units::{format_bytes, format_duration, parse_bytes, parse_duration};
 

@@ -97,6 +97,21 @@ fn contradictions(settings: &Settings, entries: &[Entry]) -> Vec<ConfigError> {
             "{list} and {redis} cannot both say who the members are: leave one out"
         )));
     }
+    let kubernetes = &cluster.kubernetes;
+    if let Some(redis) = cluster.redis.as_ref().map(|_| named("cluster.redis"))
+        && kubernetes.label_selector.is_some()
+    {
+        let selector = named("cluster.kubernetes.label_selector");
+        errors.push(ConfigError::Contradiction(format!(
+            "{redis} and {selector} cannot both say who the members are: leave one out"
+        )));
+    }
+    if kubernetes.statefulset.is_some() && kubernetes.label_selector.is_none() {
+        let set = named("cluster.kubernetes.statefulset");
+        errors.push(ConfigError::Contradiction(format!(
+            "{set} needs cluster.kubernetes.label_selector, which says what its pods are, as in app=cache"
+        )));
+    }
     let limits = &settings.limits;
     if limits.deadline > limits.max_deadline {
         let (deadline, most) = (named("limits.deadline"), named("limits.max_deadline"));

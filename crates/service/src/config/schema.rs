@@ -16,7 +16,7 @@ pub struct PlainName {
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// `section.name`, as in the TOML file.
+    /// `section.name` or `section.part.name`, as in the TOML file.
     pub path: &'static str,
     /// The default as a user would write it; empty is "not given".
     pub default: &'static str,
@@ -103,6 +103,14 @@ const SCHEMA: &[Setting] = &[
         "The Redis that keeps the members, as `redis://host:6379/0`; then `auxiliaries` stays empty."),
     setting("cluster.redis_prefix", "annulus", Kind::OptionalText,
         "What the keys in Redis start with; one for each cluster."),
+    setting("cluster.kubernetes.namespace", "", Kind::OptionalName,
+        "The namespace of the auxiliaries' pods; not given, it is the pod's own."),
+    setting("cluster.kubernetes.label_selector", "", Kind::OptionalText,
+        "Which pods are auxiliaries, as in `app=cache,tier!=web`; then Kubernetes says who the members are."),
+    setting("cluster.kubernetes.statefulset", "", Kind::OptionalName,
+        "The StatefulSet whose replicas are the members; not given, the pods that run are."),
+    setting("cluster.kubernetes.port", "3001", Kind::Count(1, 65_535),
+        "The port of the auxiliaries in their pods."),
     setting("cluster.secret", "", Kind::Secret,
         "At least 16 characters, the same on all nodes: shows that a node belongs to the cluster."),
     setting("cluster.allowed_networks", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fd00::/8", Kind::List,
@@ -152,7 +160,7 @@ const SCHEMA: &[Setting] = &[
     setting("auxiliary.memcached_port", "21211", Kind::OptionalCount(0, 65535),
         "The port on which memcached's clients use this node's store directly; 0 takes any free one, empty is none."),
     setting("auxiliary.name", "", Kind::OptionalName,
-        "The stable name that decides the node's place on the ring; not given, it is host name and port."),
+        "The stable name that decides the node's place on the ring; not given, it is host name and port, or with `cluster.kubernetes` the pod's name."),
     setting("auxiliary.zone", "", Kind::OptionalName,
         "The failure zone; the copies of a key go to distinct zones as long as there are enough."),
     setting("auxiliary.memory", "256Mi", Kind::Bytes(MI, 16_384 * GI),
@@ -235,10 +243,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_has_a_path_of_two_parts_that_no_other_has() {
+    fn every_setting_has_a_path_of_two_parts_or_three_that_no_other_has() {
         let mut seen = std::collections::BTreeSet::new();
         for setting in schema() {
-            assert_eq!(setting.path.split('.').count(), 2, "{}", setting.path);
+            assert!(matches!(setting.path.split('.').count(), 2 | 3), "{}", setting.path);
             assert!(seen.insert(setting.path), "{} is there twice", setting.path);
             assert!(setting.help.ends_with('.'), "{}", setting.path);
         }

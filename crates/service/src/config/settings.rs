@@ -85,6 +85,20 @@ pub struct LimitSettings {
     pub max_deadline: Duration,
 }
 
+/// `[cluster.kubernetes]`: how Kubernetes says who the members are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// The namespace; `None`: the pod's own.
+    pub namespace: Option<String>,
+    /// Which pods are auxiliaries; `None`: Kubernetes is not asked.
+    pub label_selector: Option<String>,
+    /// Whose replicas are the members; `None`: the pods that run are.
+    pub statefulset: Option<String>,
+    /// The auxiliaries' port.
+    pub port: u16,
+}
+
 /// `[cluster]`: who the auxiliaries are and how a master works with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +109,8 @@ pub struct ClusterSettings {
     pub redis: Option<String>,
     /// What the keys in Redis start with.
     pub redis_prefix: Option<String>,
+    /// How Kubernetes says who the members are.
+    pub kubernetes: KubernetesSettings,
     /// Shows that a node belongs to the cluster.
     pub secret: Option<String>,
     /// Where auxiliaries that register may be, as CIDR blocks; the `protocol` crate reads them.

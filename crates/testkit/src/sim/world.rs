@@ -110,6 +110,7 @@ pub(super) async fn auxiliary(world: Rc<World>, number: usize) -> turmoil::Resul
     let parts = annulus_auxiliary::Parts {
         seed: scenario.seed,
         joining: Some(joining),
+        keeping: None,
         snapshots: scenario.disks.then_some(snapshots),
         mechanisms: scenario.mechanisms,
         workers: Workers::ambient(),

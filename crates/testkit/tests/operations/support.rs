@@ -133,6 +133,7 @@ pub(crate) async fn auxiliary(name: &str, masters: &[SocketAddr], files: Option<
     let parts = annulus_auxiliary::Parts {
         seed: 1,
         joining: Some(joining),
+        keeping: None,
         snapshots,
         mechanisms: Mechanisms::default(),
         workers: Workers::ambient(),
