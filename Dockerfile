@@ -4,7 +4,7 @@ FROM rust:1.95-bookworm AS build
 # `dist` is optimised across all crates: slow to build, fast to run. `dev` is built within a minute or two.
 ARG PROFILE=dist
 # CI names a test beside the program: with the features that tests ask for, everything is compiled there already.
-ARG TARGETS="--package annulus"
+ARG TARGETS="--package annulus --features kubernetes"
 ENV CARGO_TARGET_DIR=/target
 WORKDIR /src
 COPY . .

@@ -146,7 +146,7 @@ rust_image() {
   rm -rf "$crates"
   copy "$home/registry/index" "$crates/cargo/registry/index"
   copy "$home/registry/cache" "$crates/cargo/registry/cache"
-  (cd "$root" && cargo build --quiet --locked --workspace --bin annulus --test proxy --message-format=json) \
+  (cd "$root" && cargo build --quiet --locked --workspace --features annulus/kubernetes --bin annulus --test proxy --message-format=json) \
     | python3 "$root/ci/compiled.py" "$target" "$crates/target"
   build "$rust" "$crates" <<DOCKERFILE
 FROM $toolchain

@@ -97,7 +97,7 @@ class Stack:
             "COMPOSE_PROJECT_NAME": self.project,
             "ANNULUS_TAG": self.project,
             "PROFILE": "dev",
-            "TARGETS": "--workspace --bin annulus --test proxy",
+            "TARGETS": "--workspace --features annulus/kubernetes --bin annulus --test proxy",
             "DOCKER_BUILDKIT": "0",
         }
         self.http = f"http://127.0.0.1:{ports['HTTP_PORT']}"
