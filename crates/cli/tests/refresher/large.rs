@@ -30,7 +30,7 @@ fn body(call: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_swap_of_a_hundred_thousand_items_takes_at_most_twice_the_memory_of_the_data() {
+async fn a_hundred_thousand_items_are_swapped_in_bounded_memory() {
     let dataset = "key = 'items/{id}'\nmax_bytes = '64Mi'".to_owned();
     let mut group = Group::new(Shape { dataset, ttl: "10s", check: "2s", ..Shape::default() }).await;
     group.upstream.answer(Reply::Json("[]".to_owned()));
