@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annulus_protocol::hop::{Condition, CopyState, MissReason, Refusal, Taken, TakenBefore};
-use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
+use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue, Used};
 use annulus_protocol::{Key, Version};
 use annulus_service::net::Clock;
 use annulus_store::{self as store, Entry, Lookup, PutError, Stats, Store};
@@ -29,6 +29,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) origin: Option<Version>,
     pub(crate) ttl_left_ms: Option<u64>,
     pub(crate) condition: Condition,
+    pub(crate) fetched: bool,
 }
 
 impl Copies {
@@ -69,7 +70,11 @@ impl Copies {
             let was_live = self.store.drop_moved(key, hash, found);
             return Ok(Taken { previous: None, was_live });
         }
-        match self.store.put(key, hash, &write, condition(incoming.condition), now_ms) {
+        let put = self.store.put(key, hash, &write, condition(incoming.condition), now_ms);
+        if put.is_ok() && incoming.fetched {
+            self.store.read(key, hash, now_ms, |_| ((), true));
+        }
+        match put {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),
                 was_live: previous.is_some_and(|previous| !previous.tombstone),
@@ -106,6 +111,7 @@ fn state(found: Lookup, now_ms: u64) -> CopyState {
             ttl_left_ms: entry.deadline_ms().map(|deadline| deadline.saturating_sub(now_ms)),
             flags: entry.flags(),
             marks: entry.marks(),
+            used: Used::default(),
             content: Content { content_type: content_type(&entry).to_owned().into(), bytes: value_of(entry) },
         }),
         Lookup::Miss(miss) => CopyState::Miss {

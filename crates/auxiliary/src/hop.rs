@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use annulus_protocol::Version;
+use annulus_protocol::hop::Look;
 use annulus_protocol::hop::wire::{
     Request, Scratch, Step, ValueHead, encode_miss, encode_outdated, encode_put_answer, encode_refusal,
 };
+use annulus_protocol::value::Used;
 use annulus_service::metrics::{OperationMetrics, Outcome};
 use annulus_service::stream::{Next, Output, Session};
 use annulus_service::telemetry::TraceContext;
-use annulus_store::{Entry, Lookup};
+use annulus_store::{Entry, Found, Lookup};
 use bytes::{Buf as _, BytesMut};
 
 use crate::Node;
@@ -90,8 +92,8 @@ impl Turn<'_> {
             Request::Enter { epoch, life } => (self.epoch, self.life) = (Some(epoch), life),
             Request::Noop => self.output.tail().extend_from_slice(b"MN\r\n"),
             Request::Flush { version } => self.flush(version),
-            Request::Get { key } => {
-                let outcome = self.get(key);
+            Request::Get { key, look } => {
+                let outcome = self.get(key, look);
                 self.count(&metrics.get, outcome);
             }
             Request::Promise { key, ballot } => {
@@ -108,6 +110,7 @@ impl Turn<'_> {
                     origin: head.origin,
                     ttl_left_ms: head.ttl_left_ms,
                     condition: head.condition,
+                    fetched: head.fetched,
                 };
                 let outcome = self.put(key, &incoming);
                 self.count(if value.is_some() { &metrics.put } else { &metrics.delete }, outcome);
@@ -132,13 +135,15 @@ impl Turn<'_> {
         Ok(work(now_ms))
     }
 
-    fn get(&mut self, key: &[u8]) -> Outcome {
+    fn get(&mut self, key: &[u8], look: Look) -> Outcome {
         let hash = annulus_ring::key_hash(key);
         let store = self.node.copies.store();
-        match self.admitted(hash, |now_ms| store.get(key, hash, now_ms)) {
-            Ok(found) => {
+        let show = |found: Found<'_>| ((found.to_lookup(), found.last_use()), look != Look::Aside);
+        match self.admitted(hash, |now_ms| store.read(key, hash, now_ms, show)) {
+            Ok((found, last_use)) => {
                 self.node.metrics.count_lookup(&found);
-                self.state(found)
+                let used = Used { before: last_use.fetched(), idle_s: last_use.idle_s() };
+                self.state(found, (look != Look::Plain).then_some(used))
             }
             Err(barred) => self.turn_away(&barred),
         }
@@ -152,7 +157,7 @@ impl Turn<'_> {
         let copies = &self.node.copies;
         match self.admitted(hash, |now_ms| copies.promise(key, hash, ballot, now_ms)) {
             Ok(Ok(found)) => {
-                self.state(found);
+                self.state(found, None);
                 Outcome::Ok
             }
             Ok(Err(refusal)) => {
@@ -188,10 +193,10 @@ impl Turn<'_> {
         self.output.tail().extend_from_slice(b"HD\r\n");
     }
 
-    fn state(&mut self, found: Lookup) -> Outcome {
+    fn state(&mut self, found: Lookup, used: Option<Used>) -> Outcome {
         match found {
             Lookup::Hit(entry) => {
-                self.value(entry);
+                self.value(entry, used);
                 Outcome::Ok
             }
             Lookup::Miss(miss) => {
@@ -202,7 +207,7 @@ impl Turn<'_> {
         }
     }
 
-    fn value(&mut self, entry: Entry) {
+    fn value(&mut self, entry: Entry, used: Option<Used>) {
         let now_ms = self.now_us / 1000;
         let head = ValueHead {
             length: entry.value().len(),
@@ -211,6 +216,7 @@ impl Turn<'_> {
             ttl_left_ms: entry.deadline_ms().map(|deadline| deadline.saturating_sub(now_ms)),
             flags: entry.flags(),
             marks: entry.marks(),
+            used,
             content_type: copies::content_type(&entry),
         };
         head.encode(self.output.tail());

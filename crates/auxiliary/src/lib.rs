@@ -360,7 +360,7 @@ impl Node {
 
     /// Whether what it holds when it stops is worth keeping: it counts, or did until all others had what it held.
     fn held_what_it_should(&self) -> bool {
-        self.holds_what_it_should() || self.members.as_ref().is_some_and(Members::is_leaving)
+        self.holds_what_it_should() || self.members.as_ref().is_some_and(Members::has_left)
     }
 
     fn store_info(&self) -> StoreInfo {

@@ -239,11 +239,17 @@ impl Members {
     /// Whether the roster has this life leave.
     pub(crate) fn is_told_to_leave(&self, roster: &Roster) -> bool {
         let member = roster.find(self.name());
-        member.is_some_and(|member| member.leaving && member.seat.incarnation == self.incarnation())
+        member.is_some_and(|member| member.is_going() && member.seat.incarnation == self.incarnation())
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.state.read().leaving
+    }
+
+    /// Whether all have settled without this node, as it wanted.
+    pub(crate) fn has_left(&self) -> bool {
+        let state = self.state.read();
+        state.leaving && state.standing.as_ref().is_some_and(|standing| standing.me.is_none())
     }
 }
 

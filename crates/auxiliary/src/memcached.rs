@@ -14,10 +14,10 @@ mod turn;
 mod update;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use annulus_protocol::Version;
-use annulus_protocol::memcached::stats::PrefixCounts;
+use annulus_protocol::memcached::stats::Prefixes;
 use annulus_protocol::version::HybridClock;
 use annulus_service::config::Settings;
 use annulus_service::stream::Pump;
@@ -38,8 +38,7 @@ pub(crate) struct Front {
     /// When everything is to be forgotten, in milliseconds since the Unix epoch; 0: never.
     flush_at_ms: AtomicU64,
     tallies: Tallies,
-    prefixes: Mutex<PrefixCounts>,
-    counts_prefixes: AtomicBool,
+    prefixes: Prefixes,
     /// What the counters stood at when they were last set to zero.
     zero: Mutex<Totals>,
     connections: AtomicU64,
@@ -71,8 +70,7 @@ impl Front {
             clock: HybridClock::new(seed),
             flush_at_ms: AtomicU64::new(0),
             tallies: Tallies::new(threads, metrics),
-            prefixes: Mutex::default(),
-            counts_prefixes: AtomicBool::new(false),
+            prefixes: Prefixes::default(),
             zero: Mutex::default(),
             connections: AtomicU64::new(0),
             connections_ever: AtomicU64::new(0),

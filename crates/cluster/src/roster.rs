@@ -44,6 +44,20 @@ pub struct Member {
     pub settled: u64,
     /// Whether it is handing everything over, to be gone when all have settled.
     pub leaving: bool,
+    /// Whether it waits for its turn to do so: another change has to settle first, or nobody stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_to_leave: bool,
+}
+
+impl Member {
+    fn new(seat: &Seat, settled: u64) -> Self {
+        Self { seat: seat.clone(), settled, leaving: false, waits_to_leave: false }
+    }
+
+    /// Whether its process ends as soon as it may.
+    pub fn is_going(&self) -> bool {
+        self.leaving || self.waits_to_leave
+    }
 }
 
 /// What a node says of itself, again and again: all that the authority knows of it comes from this.
@@ -104,8 +118,7 @@ impl Roster {
     pub fn fixed(nodes: impl IntoIterator<Item = Node>, layout: Layout) -> Self {
         let seats = nodes.into_iter().map(|node| Seat { node, incarnation: 0 });
         let base: Vec<Seat> = seats.collect();
-        let member = |seat: &Seat| Member { seat: seat.clone(), settled: 1, leaving: false };
-        let members = base.iter().map(member).collect();
+        let members = base.iter().map(|seat| Member::new(seat, 1)).collect();
         Self { revision: 1, epoch: 1, layout, base, members }
     }
 
@@ -160,6 +173,11 @@ impl Roster {
         self.members.iter().all(|member| !member.leaving) && self.current().eq(self.base.iter())
     }
 
+    /// Whether every member is going, so that nobody can take over what another one holds.
+    pub fn nobody_stays(&self) -> bool {
+        self.members.iter().all(Member::is_going)
+    }
+
     /// Takes what a node says of itself. `None`: nothing changes.
     ///
     /// # Errors
@@ -187,24 +205,27 @@ impl Roster {
         }
         let mut next = self.clone();
         if known.incarnation < seat.incarnation {
-            next.members[at] = Member { seat: seat.clone(), settled: 0, leaving: false };
+            next.members[at] = Member::new(seat, 0);
             return Ok(Some(next.with_views_changed()));
         }
-        if self.is_settled() {
-            if !*leaving || self.members.len() == 1 {
-                return Ok(None);
+        if *leaving && !self.members[at].leaving {
+            // It begins with a later beat: meanwhile others can say the same.
+            let is_announced = std::mem::replace(&mut next.members[at].waits_to_leave, true);
+            if next.nobody_stays() {
+                if next.call_departures_off() {
+                    return Ok(Some(next.with_views_changed()));
+                }
+            } else if is_announced && self.is_settled() {
+                return Ok(Some(next.with_departure(at)));
             }
-            next.members[at].leaving = true;
-            return Ok(Some(next.with_views_changed()));
         }
-        if beat.settled != self.epoch || self.members[at].settled == self.epoch {
-            return Ok(None);
+        if !self.is_settled() && beat.settled == self.epoch && self.members[at].settled != self.epoch {
+            next.members[at].settled = self.epoch;
+            if next.members.iter().all(|member| member.settled == self.epoch) {
+                next = next.completed();
+            }
         }
-        next.members[at].settled = self.epoch;
-        if next.members.iter().all(|member| member.settled == self.epoch) {
-            next = next.completed();
-        }
-        Ok(Some(next.revised()))
+        Ok((next != *self).then(|| next.revised()))
     }
 
     /// Takes out a member whose life has ended. `None` where it is none, or where nobody would be left.
@@ -216,7 +237,7 @@ impl Roster {
         next.members.retain(|member| member.seat.node.name != name);
         if next.current().next().is_none() {
             // Whoever was leaving has nobody left to hand over to.
-            next.members.iter_mut().for_each(|member| member.leaving = false);
+            next.call_departures_off();
         }
         Some(next.with_views_changed())
     }
@@ -224,9 +245,10 @@ impl Roster {
     /// Lets a member hand everything over and go. `None` where it does so already, or where another change has to settle
     /// first.
     pub fn retire(&self, name: &str) -> Option<Self> {
-        let member = self.find(name)?;
-        let beat = Beat { seat: member.seat.clone(), settled: member.settled, leaving: true };
-        self.beat(&beat).ok().flatten()
+        let at = self.members.iter().position(|member| member.seat.node.name == name)?;
+        let stays = |member: &Member| !member.is_going() && member.seat.node.name != name;
+        let may_go = self.is_settled() && self.members.iter().any(stays);
+        may_go.then(|| self.clone().with_departure(at))
     }
 
     /// The same as another home takes it over: revision and epoch are above all that the home before can have given out.
@@ -253,9 +275,26 @@ impl Roster {
 
     fn join(&self, seat: &Seat) -> Self {
         let mut next = self.clone();
-        next.members.push(Member { seat: seat.clone(), settled: 0, leaving: false });
+        next.members.push(Member::new(seat, 0));
         next.members.sort_by(|left, right| left.seat.node.name.cmp(&right.seat.node.name));
         next.with_views_changed()
+    }
+
+    /// Departures begin one at a time, each once the one before has settled; and where nobody stays, none does: what a
+    /// departure would move to others would be moved for nothing, and push out what those hold.
+    fn with_departure(mut self, at: usize) -> Self {
+        let member = &mut self.members[at];
+        (member.leaving, member.waits_to_leave) = (true, false);
+        self.with_views_changed()
+    }
+
+    /// Those who were leaving stand in the current view as before. Whether there were any.
+    fn call_departures_off(&mut self) -> bool {
+        let mut any = false;
+        for member in self.members.iter_mut().filter(|member| member.leaving) {
+            (member.leaving, member.waits_to_leave, any) = (false, true, true);
+        }
+        any
     }
 
     /// Everybody has settled: the current view is the base from now on.
@@ -278,158 +317,4 @@ impl Roster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LAYOUT: Layout = Layout { replicas: 2, virtual_nodes: 8 };
-
-    fn seat(name: &str, incarnation: u64) -> Seat {
-        Seat { node: Node::new(name, format!("{name}:1")), incarnation }
-    }
-
-    fn beat(name: &str, incarnation: u64, settled: u64) -> Beat {
-        Beat { seat: seat(name, incarnation), settled, leaving: false }
-    }
-
-    fn after(roster: Roster, beat: &Beat) -> Roster {
-        roster.beat(beat).unwrap().unwrap_or(roster)
-    }
-
-    /// Lets every member report until the views are one.
-    fn settle(mut roster: Roster) -> Roster {
-        for member in roster.members().to_vec() {
-            let beat = Beat { seat: member.seat, settled: roster.epoch(), leaving: member.leaving };
-            roster = after(roster, &beat);
-        }
-        assert!(roster.is_settled());
-        roster
-    }
-
-    fn of(names: &[&str]) -> Roster {
-        names.iter().fold(Roster::new(LAYOUT), |roster, name| settle(after(roster, &beat(name, 1, 0))))
-    }
-
-    fn names(roster: &Roster) -> Vec<&str> {
-        roster.current().map(|seat| seat.node.name.as_str()).collect()
-    }
-
-    #[test]
-    fn a_node_joins_and_counts_in_the_base_once_all_have_settled() {
-        let roster = of(&["a", "b"]);
-        let joining = after(roster.clone(), &beat("c", 1, 0));
-        assert_eq!((names(&joining), joining.base().len()), (vec!["a", "b", "c"], 2));
-        assert!(!joining.is_warm("c", 1) && joining.has("c", 1) && joining.epoch() > roster.epoch());
-        let most =
-            after(after(joining.clone(), &beat("a", 1, joining.epoch())), &beat("b", 1, joining.epoch()));
-        assert!(!most.is_settled());
-        let all = after(most, &beat("c", 1, joining.epoch()));
-        assert!(all.is_settled() && all.is_warm("c", 1) && all.epoch() > joining.epoch());
-    }
-
-    #[test]
-    fn a_second_join_waits_until_the_first_has_settled() {
-        let joining = after(of(&["a"]), &beat("b", 1, 0));
-        assert_eq!(joining.beat(&beat("c", 1, 0)), Ok(None));
-        assert_eq!(names(&after(settle(joining), &beat("c", 1, 0))), ["a", "b", "c"]);
-    }
-
-    #[test]
-    fn a_new_life_is_cold_at_once_and_an_old_one_is_turned_away() {
-        let again = after(of(&["a", "b"]), &beat("a", 2, 0));
-        assert!(again.has("a", 2) && !again.is_warm("a", 2) && !again.is_settled());
-        assert!(matches!(again.beat(&beat("a", 1, 0)), Err(BeatError::Superseded { incarnation: 2, .. })));
-        assert!(settle(again).is_warm("a", 2));
-    }
-
-    #[test]
-    fn a_report_of_an_earlier_epoch_settles_nothing() {
-        let joining = after(of(&["a", "b"]), &beat("c", 1, 0));
-        let stale = joining.epoch() - 1;
-        let roster =
-            ["a", "b", "c"].iter().fold(joining, |roster, name| after(roster, &beat(name, 1, stale)));
-        assert!(!roster.is_settled());
-    }
-
-    #[test]
-    fn the_dead_leave_at_once_and_nobody_waits_for_their_report() {
-        let joining = after(of(&["a", "b", "c"]), &beat("d", 1, 0));
-        let without = joining.expire("b", 1).unwrap();
-        assert_eq!((names(&without), without.base().len()), (vec!["a", "c", "d"], 3));
-        assert_eq!(settle(without).base().len(), 3);
-        assert_eq!(of(&["a"]).expire("a", 1), None, "somebody must be left");
-    }
-
-    #[test]
-    fn a_leaver_stays_where_the_one_it_hands_over_to_dies() {
-        let leaving = of(&["a", "b"]).retire("a").unwrap();
-        let alone = leaving.expire("b", 1).unwrap();
-        assert_eq!(names(&alone), ["a"]);
-        assert!(settle(alone).is_warm("a", 1));
-    }
-
-    #[test]
-    fn a_leaver_is_out_of_the_current_view_and_a_member_until_all_have_settled() {
-        let roster = of(&["a", "b", "c"]);
-        let goodbye = Beat { leaving: true, ..beat("b", 1, roster.epoch()) };
-        let leaving = after(roster.clone(), &goodbye);
-        assert_eq!((names(&leaving), leaving.has("b", 1)), (vec!["a", "c"], true));
-        assert_eq!(roster.retire("b").unwrap().members(), leaving.members());
-        let gone = settle(leaving);
-        assert!(!gone.has("b", 1));
-        assert_eq!(gone.beat(&goodbye), Ok(None), "and it does not come back by saying so again");
-    }
-
-    #[test]
-    fn one_who_was_in_the_base_comes_back_while_others_settle() {
-        let without = of(&["a", "b", "c"]).expire("b", 1).unwrap();
-        assert_eq!(without.beat(&beat("z", 1, 0)), Ok(None));
-        assert!(after(without, &beat("b", 2, 0)).has("b", 2));
-    }
-
-    #[test]
-    fn an_address_belongs_to_one_name() {
-        let mut other = beat("z", 1, 0);
-        other.seat.node.address = "a:1".to_owned();
-        assert!(matches!(of(&["a"]).beat(&other), Err(BeatError::AddressTaken { .. })));
-    }
-
-    #[test]
-    fn another_home_numbers_above_all_that_the_one_before_gave_out() {
-        let roster = of(&["a", "b", "c"]);
-        let lost = after(roster.clone(), &beat("a", 2, 0));
-        let taken_over = roster.clone().renumbered();
-        assert_eq!((taken_over.revision(), taken_over.epoch()), (2048, 2048));
-        assert!(taken_over.revision() > lost.revision() && taken_over.epoch() > lost.epoch());
-        assert_eq!((taken_over.members(), taken_over.base()), (roster.members(), roster.base()));
-        assert_eq!(taken_over.renumbered().epoch(), 4096);
-    }
-
-    #[test]
-    fn those_who_settle_while_another_home_takes_over_say_so_again() {
-        let joining = after(of(&["a", "b"]), &beat("c", 1, 0));
-        let reported = after(joining.clone(), &beat("a", 1, joining.epoch()));
-        let taken_over = reported.renumbered();
-        let most = ["b", "c"]
-            .iter()
-            .fold(taken_over.clone(), |roster, name| after(roster, &beat(name, 1, taken_over.epoch())));
-        assert!(!most.is_settled());
-        assert!(settle(most).is_warm("c", 1));
-    }
-
-    #[test]
-    fn an_epoch_is_never_below_the_generation_of_who_says_who_is_wanted() {
-        let roster = of(&["a", "b"]);
-        let reported = roster.clone().with_epoch_from(50, &roster);
-        assert_eq!(reported.epoch(), roster.epoch(), "where no view has changed, nothing does");
-        let joining = after(roster.clone(), &beat("c", 1, 0));
-        assert_eq!(joining.clone().with_epoch_from(50, &roster).epoch(), 50);
-        assert_eq!(joining.clone().with_epoch_from(1, &roster).epoch(), joining.epoch());
-        assert!(settle(joining.with_epoch_from(50, &roster)).is_warm("c", 1));
-    }
-
-    #[test]
-    fn a_beat_that_says_nothing_new_changes_nothing() {
-        let roster = of(&["a", "b"]);
-        assert_eq!(roster.beat(&beat("a", 1, roster.find("a").unwrap().settled)), Ok(None));
-    }
-}
+mod tests;

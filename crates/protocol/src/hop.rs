@@ -94,6 +94,18 @@ impl MissReason {
     }
 }
 
+/// How a copy is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Look {
+    /// As clients read: the entry becomes the most recently used.
+    #[default]
+    Plain,
+    /// The same, and the answer says how the entry was used before.
+    ShowsUse,
+    /// The answer says how the entry was used before, and this look does not count as a use.
+    Aside,
+}
+
 /// A write to one copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyWrite {
@@ -111,6 +123,8 @@ pub struct CopyWrite {
     pub origin: Option<Version>,
     /// What must hold of the copy.
     pub condition: Condition,
+    /// Whether what it writes counts as read: memcached changes some items in place.
+    pub fetched: bool,
 }
 
 /// What must hold of a copy for a write to be taken, besides knowing nothing newer.

@@ -34,8 +34,19 @@ pub struct StoredValue {
     /// Four bits that memcached's meta commands keep with an entry: whether it is stale, for one. Whatever else copies it
     /// copies them; whoever writes a new value clears them.
     pub marks: u8,
+    /// How it was used before; nothing unless that was asked.
+    pub used: Used,
     /// What the bytes are.
     pub content: Content,
+}
+
+/// How an entry was used before it was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Whether it was read since it was written.
+    pub before: bool,
+    /// Seconds since it was last used.
+    pub idle_s: u32,
 }
 
 /// A value's bytes and their content type.

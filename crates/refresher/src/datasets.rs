@@ -112,7 +112,7 @@ impl DatasetNode {
             data_fresh: dataset.is_some() && age.is_some_and(|age| age <= self.fresh_for(poll_interval)),
             memory_cache_size: snapshot
                 .map_or(0, |snapshot| if snapshot.is_split() { snapshot.len() as u64 } else { 1 }),
-            memory_cache_bytes: snapshot.map_or(0, |snapshot| snapshot.bytes().len() as u64),
+            memory_cache_bytes: snapshot.map_or(0, |snapshot| snapshot.size() as u64),
             revision: dataset.as_ref().map_or(0, |dataset| dataset.revision()),
             age_seconds: age.map(|age| age.as_secs()),
             last_error: [&trouble.refresh, &trouble.entries, &trouble.sync]
@@ -149,7 +149,7 @@ impl DatasetNode {
     pub(crate) fn is_in_memory(&self, dataset: &Dataset) {
         self.metrics.revision.set(dataset.revision() as i64);
         self.metrics.items.set(dataset.len() as i64);
-        self.metrics.bytes.set(dataset.snapshot().bytes().len() as i64);
+        self.metrics.bytes.set(dataset.snapshot().size() as i64);
     }
 }
 

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_rates_make_entries_and_change_from_step_to_step() {
         let rule = Rule::new(&dataset("127.0.0.1:1")).unwrap();
-        let of = |step| rule.apply(body(step).into_bytes(), "application/json", &[]).unwrap();
+        let of = |step| rule.apply(body(step).into(), "application/json", &[]).unwrap();
         let (one, two) = (of(1), of(2));
         assert_eq!(one.names().collect::<Vec<_>>(), RATES.map(|(name, _)| name));
         assert_eq!(rule.key("USD"), "rates/USD");

@@ -8,6 +8,7 @@ use annulus_client::follower::Dataset;
 use annulus_cluster::StoreError;
 use annulus_cluster::fenced::{Confirmed, Head, Known, Publication, Published};
 use annulus_protocol::dataset::Snapshot;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -212,7 +213,7 @@ impl Worker {
     /// Hashes and splits a body, on a thread of its own.
     async fn look_through(
         &self,
-        body: Vec<u8>,
+        body: Bytes,
         content_type: String,
         validators: Validators,
         known: Option<Note>,
@@ -280,7 +281,7 @@ impl Worker {
             let alone = shared.follower.hold(dataset.name()).await;
             let publication = Publication {
                 dataset: dataset.name(),
-                data: snapshot.bytes().clone(),
+                data: snapshot.pieces().cloned().collect(),
                 note: &text,
                 ttl: dataset.settings.ttl,
                 above,

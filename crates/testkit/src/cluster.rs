@@ -4,6 +4,7 @@ mod faults;
 mod programs;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -155,12 +156,12 @@ impl Cluster {
         assert!(status.success(), "{status}\n{}", process.log());
     }
 
-    /// SIGTERM to all auxiliaries at once, as when a whole cluster is stopped.
+    /// SIGTERM to some of the auxiliaries at once; to all of them, as when a whole cluster is stopped.
     ///
     /// # Panics
     /// As [`Self::drain`].
-    pub async fn drain_all(&mut self) {
-        let drained = self.auxiliaries.iter_mut().map(|process| process.terminate(DRAIN_LIMIT));
+    pub async fn drain_at_once(&mut self, auxiliaries: Range<usize>) {
+        let drained = self.auxiliaries[auxiliaries].iter_mut().map(|process| process.terminate(DRAIN_LIMIT));
         for status in join_all(drained).await {
             assert!(status.success(), "{status}");
         }

@@ -4,6 +4,10 @@
 use annulus_cluster::Mechanisms;
 use annulus_testkit::sim::{Scenario, run};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds within which the absence of a mechanism must show.
 const SEEDS: u64 = 300;
 

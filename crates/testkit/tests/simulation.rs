@@ -1,25 +1,18 @@
 //! The invariants under simulated faults. `SEEDS=n` runs more seeds, `SEED=n` replays one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use annulus_testkit::sim::{Outcome, Scenario, run};
+use annulus_testkit::sim::{Batch, Scenario, run, run_batch};
 
-/// Simulations at once.
-const THREADS: usize = 2;
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often a long batch says how far it is.
+const SEEDS_A_LINE: u64 = 1000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// What all runs of a scenario came to.
-#[derive(Default)]
-struct Total {
-    counts: Outcome,
-    values_read: usize,
-    swapped: usize,
-    broken: Option<(u64, String)>,
 }
 
 /// Runs the scenario for many seeds; a broken invariant names the seed that replays it.
@@ -28,47 +21,18 @@ fn holds_for_every_seed(seeds: u64, scenario: impl Fn(u64) -> Scenario + Sync) {
         Some(seed) => (seed, 1),
         None => (1, number("SEEDS").unwrap_or(seeds)),
     };
-    let next = AtomicU64::new(first);
-    let total = Mutex::new(Total::default());
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            let is_broken = total.lock().unwrap_or_else(PoisonError::into_inner).broken.is_some();
-            if seed >= first + count || is_broken {
-                return;
-            }
-            // Each on a thread of its own, so that nothing is left over from the one before.
-            let outcome = std::thread::scope(|scope| scope.spawn(|| run(scenario(seed))).join());
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            match outcome {
-                Ok(outcome) => {
-                    total.counts.add_counts(&outcome);
-                    total.values_read += outcome.values_read();
-                    total.swapped += outcome.swaps.len();
-                    total.broken = total.broken.take().or(outcome.check().err().map(|why| (seed, why)));
-                }
-                Err(_) => total.broken = Some((seed, "the simulation panicked".to_owned())),
-            }
+    let progress = |batch: &Batch| {
+        if batch.seeds.is_multiple_of(SEEDS_A_LINE) && batch.seeds < count {
+            println!("{batch}");
         }
     };
-    std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
-    let Total { counts, values_read, swapped, broken } = total.into_inner().unwrap_or_default();
-    if let Some((seed, why)) = broken {
+    let batch = run_batch(first..first + count, scenario, progress);
+    if let Some((seed, why)) = batch.broken {
         panic!("broken: {why}; replay with SEED={seed}");
     }
-    println!(
-        "{count} seeds: {} operations, {values_read} values read, {swapped} swaps, {} failed, {} unanswered, {} faults, \
-         {} lives, {} epochs, slowest {:?}",
-        counts.operations,
-        counts.failed,
-        counts.unanswered,
-        counts.faults,
-        counts.lives,
-        counts.epochs,
-        counts.slowest
-    );
-    assert!(values_read > count as usize * 30, "hardly anything was read: nothing is shown");
-    assert!(swapped > count as usize, "hardly anything was swapped: nothing is shown");
+    println!("{batch}");
+    assert!(batch.values_read > count as usize * 30, "hardly anything was read: nothing is shown");
+    assert!(batch.swapped > count as usize, "hardly anything was swapped: nothing is shown");
 }
 
 #[test]
@@ -105,12 +69,14 @@ fn keys_are_linearizable_under_many_writers_of_few_keys() {
 
 #[test]
 fn a_seed_replays_exactly() {
-    let scenario = Scenario { duration: Duration::from_secs(20), ..Scenario::any(7) };
-    let one = run(scenario);
-    run(Scenario { seed: 8, ..scenario });
-    let two = run(scenario);
-    assert!(one.histories == two.histories, "clients saw different things");
-    assert!(one.swaps == two.swaps, "other swaps succeeded");
+    for seed in number("SEED").map_or(7..12, |seed| seed..seed + 1) {
+        let scenario = Scenario { duration: Duration::from_secs(20), ..Scenario::any(seed) };
+        let one = run(scenario);
+        run(Scenario { seed: seed + 1, ..scenario });
+        let two = run(scenario);
+        assert!(one.histories == two.histories, "seed {seed}: clients saw different things");
+        assert!(one.swaps == two.swaps, "seed {seed}: other swaps succeeded");
+    }
 }
 
 #[test]
@@ -119,6 +85,11 @@ fn all_that_the_last_snapshots_had_is_back_after_a_blackout() {
 }
 
 #[test]
+fn everything_is_back_after_all_were_told_to_stop_at_once() {
+    holds_for_every_seed(40, Scenario::shutdown);
+}
+
+#[test]
 fn everything_at_once() {
-    holds_for_every_seed(400, Scenario::any);
+    holds_for_every_seed(2000, Scenario::any);
 }

@@ -2,19 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use annulus_protocol::memcached::stats::{self, Figures, RESET, SIZES, Settings, put_stat};
-use annulus_protocol::memcached::{Detail, END, Exptime, Marks, Now, Outcome, Topic, Ttl, Wants};
+use annulus_protocol::memcached::stats::{self, Figures, RESET, SIZES, Settings, VERSION, put_stat};
+use annulus_protocol::memcached::{END, Exptime, Marks, Now, Topic, Ttl};
 use annulus_store::ScanCursor;
 
 use super::Front;
 use super::tallies::Totals;
 use crate::Node;
-
-const VERSION: &str = concat!("1.6.45-annulus-", env!("CARGO_PKG_VERSION"));
-
-/// The answer to `version`: the memcached whose protocol is spoken, and this program's own version.
-pub(super) const VERSION_LINE: &[u8] =
-    concat!("VERSION 1.6.45-annulus-", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// What `stats cachedump` gives out at most, in bytes, as memcached does.
 const DUMP_BYTES: usize = 2 << 20;
@@ -47,15 +41,11 @@ pub(super) fn stats(node: &Node, topic: Topic, now: Now, out: &mut Vec<u8>) {
         Topic::Connections => out.extend_from_slice(END),
         Topic::Reset => {
             *front.zero.lock() = front.counted(node);
-            front.prefixes.lock().reset();
+            front.prefixes.reset();
             out.extend_from_slice(RESET);
         }
         Topic::CacheDump { limit } => dump(node, limit, now, out),
-        Topic::Detail(Detail::Dump) => front.prefixes.lock().render(out),
-        Topic::Detail(switch) => {
-            front.counts_prefixes.store(switch == Detail::On, Ordering::Relaxed);
-            out.extend_from_slice(b"OK\r\n");
-        }
+        Topic::Detail(detail) => front.prefixes.answer(detail, out),
     }
 }
 
@@ -96,7 +86,7 @@ fn settings(node: &Node, out: &mut Vec<u8>) {
         inter: &front.limits.host,
         num_threads: front.limits.threads as u64,
         item_size_max: node.max_value_bytes as u64,
-        detail_enabled: front.counts_prefixes.load(Ordering::Relaxed),
+        detail_enabled: front.prefixes.is_on(),
         flush_enabled: true,
     };
     Settings::render(&settings, out);
@@ -154,13 +144,6 @@ impl Front {
             connections: self.connections_ever.load(Ordering::Relaxed),
             refused: self.refused.get(),
             ..self.tallies.totals()
-        }
-    }
-
-    /// Counts by the prefix of the key, where somebody asked for that.
-    pub(super) fn count_prefix(&self, wants: &Wants, key: &[u8], outcome: &Outcome<'_>) {
-        if self.counts_prefixes.load(Ordering::Relaxed) {
-            self.prefixes.lock().count(wants, key, outcome);
         }
     }
 }

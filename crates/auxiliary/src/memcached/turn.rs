@@ -1,6 +1,7 @@
 //! What came in at once, while it is carried out.
 
 use annulus_protocol::hop::MissReason;
+use annulus_protocol::memcached::stats::VERSION_LINE;
 use annulus_protocol::memcached::{
     Action, Change, Hit, KeyScratch, Keys, Now, Outcome, Request, Store as Put, Update, VALUE_END, Wants,
     WireKey,
@@ -111,7 +112,7 @@ impl<'a> Turn<'a> {
                 self.say(b"", wants, &Outcome::Done);
             }
             Action::Stats(topic) => figures::stats(self.node, topic, self.now, self.output.tail()),
-            Action::Version => self.answer(figures::VERSION_LINE),
+            Action::Version => self.answer(VERSION_LINE.as_bytes()),
             Action::Noop => wants.render(b"", &Outcome::Done, self.output.tail()),
             Action::Quit => return Ended::Quit,
             Action::Answer(bytes) => self.answer(bytes),
@@ -142,7 +143,7 @@ impl<'a> Turn<'a> {
     /// Counts and says what came of a request.
     fn say(&mut self, key: &[u8], wants: &Wants, outcome: &Outcome<'_>) {
         self.tally.counts.count(wants, outcome);
-        self.node.memcached.count_prefix(wants, key, outcome);
+        self.node.memcached.prefixes.count(wants, key, outcome);
         wants.render(key, outcome, self.output.tail());
     }
 
@@ -158,7 +159,7 @@ impl<'a> Turn<'a> {
                 return (Seen::Changes, false);
             }
             tally.counts.count(wants, &verdict.outcome);
-            node.memcached.count_prefix(wants, bytes, &verdict.outcome);
+            node.memcached.prefixes.count(wants, bytes, &verdict.outcome);
             let seen = match found {
                 Found::Hit { entry, last_use } if wants.shows_value() && !copies::is_copied(entry) => {
                     Seen::Large(entry.clone(), last_use)
@@ -238,7 +239,7 @@ impl<'a> Turn<'a> {
         self.tally.stored += u64::from(matches!(outcome, Outcome::Stored { .. }));
         self.tally.count(Operation::Put, ended(&outcome));
         self.tally.counts.count(wants, &outcome);
-        front.count_prefix(wants, bytes, &outcome);
+        front.prefixes.count(wants, bytes, &outcome);
         wants.render(bytes, &outcome, self.output.tail());
         if outcome == Outcome::TooLarge {
             // The old value must not be taken for the new one.
@@ -274,7 +275,7 @@ impl<'a> Turn<'a> {
         let Some(wants) = wants else { return };
         tally.stored += u64::from(matches!(outcome, Outcome::Stored { .. } | Outcome::Number(_)));
         tally.counts.count(wants, &outcome);
-        front.count_prefix(wants, bytes, &outcome);
+        front.prefixes.count(wants, bytes, &outcome);
         let before = tried.as_ref().ok().map(|updated| &updated.before);
         match before {
             Some(Lookup::Hit(entry)) if wants.shows_value() && !copies::is_copied(entry) => {

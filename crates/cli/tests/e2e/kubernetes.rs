@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use annulus_testkit::{Client, KubeApi, MetricsPage, Process, Stored, eventually};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::BINARY;
 
@@ -204,6 +205,23 @@ async fn the_pod_that_keeps_the_members_dies_and_learns_them_from_the_others() {
     pods.run(3, 1).await;
     pods.have_members(0..4).await;
     pods.hold("two").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_are_all_told_to_stop_end_soon_though_the_one_that_keeps_the_members_may_be_first() {
+    let mut pods = Pods::start(3).await;
+    pods.store("one").await;
+    let told = Instant::now();
+    let mut all = pods.auxiliaries.values_mut();
+    let [keeper, one, other] = std::array::from_fn(|_| all.next().expect("there are three"));
+    let ended = tokio::join!(keeper.terminate(LIMIT), one.terminate(LIMIT), other.terminate(LIMIT));
+    assert!(ended.0.success() && ended.1.success() && ended.2.success(), "{ended:?}");
+    let took = told.elapsed();
+    println!("all three have ended after {took:.1?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    for process in pods.auxiliaries.values() {
+        assert!(process.log().contains("no other node stays to take over"), "{}", process.log());
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod bad_input;
 mod clocks;
 mod disks;
 mod faults;
+mod hangs;
 mod keys;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use annulus_testkit::{Cluster, Direction, Shape, eventually};
+use tokio::time::Instant;
 
 use crate::keys::Keys;
 use crate::support::{BINARY, Load, sized};
@@ -176,14 +177,35 @@ async fn all_killed_at_once_come_back_with_what_their_last_snapshots_hold() {
 }
 
 #[tokio::test]
-async fn all_told_to_stop_at_once_end_in_good_order_and_come_back_with_everything() {
-    // None of them can hand over to another; they wait for that as long as they may.
-    let mut cluster = start(shape().disks().set("auxiliary.drain_timeout", "2s")).await;
+async fn all_told_to_stop_at_once_end_soon_and_come_back_with_everything() {
+    // Each has room for what is its own, and none for what all hold together: one must not push the others' entries out.
+    let mut cluster =
+        start(shape().disks().set("auxiliary.memory", "16Mi").set("auxiliary.cache_size", "1300")).await;
     let kept = store_all(&cluster, "kept").await;
-    cluster.drain_all().await;
+    let told = Instant::now();
+    cluster.drain_at_once(0..3).await;
+    let took = told.elapsed();
+    println!("all three have ended after {took:.1?}");
+    // Far less than the half minute for which they would wait for somebody to hand over to.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    for auxiliary in cluster.auxiliaries() {
+        assert!(auxiliary.log().contains("no other node stays to take over"), "{}", auxiliary.log());
+        assert!(auxiliary.log().contains("took a last snapshot"), "{}", auxiliary.log());
+    }
     cluster.restart_auxiliaries().await.expect("they come back");
     cluster.settled().await;
     kept.are_right(&cluster).await;
+    store_all(&cluster, "new").await.are_right(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_three_told_to_stop_at_once_hand_over_to_the_third_under_load() {
+    let mut cluster = start(shape()).await;
+    let load = LOAD.start(&cluster).await;
+    cluster.drain_at_once(0..2).await;
+    cluster.settled().await;
+    load.ends_well(&cluster).await;
+    LOAD.is_all_there(&cluster).await;
 }
 
 #[tokio::test]

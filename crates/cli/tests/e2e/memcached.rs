@@ -33,6 +33,19 @@ async fn an_auxiliary_answers_every_exchange_as_memcached_does() {
     answers_every_exchange(cluster.auxiliary_memcached(0)).await;
 }
 
+/// Three nodes, each of which has only a part of the keys, behind one master.
+async fn three_nodes(replicas: usize) -> InProcess {
+    Shape::default().masters(1).replicas(replicas).in_process().await.expect("a cluster starts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_answers_every_exchange_as_memcached_does() {
+    for replicas in [1, 2] {
+        let cluster = three_nodes(replicas).await;
+        answers_every_exchange(cluster.memcached(0)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memcached_itself_answers_the_exchanges_as_they_were_written_down() {
     let memcached = beside(MemcachedServer::start).await.expect("memcached starts");
@@ -64,17 +77,28 @@ fn answers_alike(seed: u64, one: SocketAddr, other: SocketAddr) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_auxiliary_answers_random_commands_as_memcached_does() {
-    let cluster = one_node().await;
-    let address = cluster.auxiliary_memcached(0);
+async fn answers_random_commands(address: SocketAddr, sequences: u64) {
     beside(move || {
         let memcached = MemcachedServer::start().expect("memcached starts");
-        for seed in 0..SEQUENCES {
+        for seed in 0..sequences {
             answers_alike(seed, address, memcached.address());
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_auxiliary_answers_random_commands_as_memcached_does() {
+    let cluster = one_node().await;
+    answers_random_commands(cluster.auxiliary_memcached(0), SEQUENCES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_answers_random_commands_as_memcached_does() {
+    for replicas in [1, 2] {
+        let cluster = three_nodes(replicas).await;
+        answers_random_commands(cluster.memcached(0), SEQUENCES / 2).await;
+    }
 }
 
 /// The crate `memcache`, as a program would use it.

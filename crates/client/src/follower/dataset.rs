@@ -2,7 +2,7 @@
 
 use annulus_cluster::fenced::Known;
 use annulus_protocol::dataset::Snapshot;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// One revision of a dataset, whole: it never changes, and stays as long as somebody holds it.
 #[derive(Clone, Debug)]
@@ -67,12 +67,6 @@ impl Dataset {
     /// What the body is.
     pub fn content_type(&self) -> &str {
         self.snapshot.content_type()
-    }
-
-    /// What it is in, where nobody else holds a piece of it.
-    pub(super) fn into_bytes(self) -> Result<BytesMut, Box<Self>> {
-        let Self { name, known, updated_ms, snapshot } = self;
-        snapshot.try_into_mut().map_err(|snapshot| Box::new(Self { name, known, updated_ms, snapshot }))
     }
 
     /// All of it.

@@ -1,11 +1,11 @@
 //! How a newer revision gets into memory: off to the side, a piece at a time, then all at once.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_cluster::fenced::Head;
-use annulus_protocol::dataset::{MAX_BODY_BYTES, Snapshot};
-use bytes::{Bytes, BytesMut};
+use annulus_protocol::dataset::{MAX_BODY_BYTES, Room, Snapshot};
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::slot::Slot;
@@ -17,10 +17,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 const ATTEMPTS: usize = 8;
 /// Data up to this size is looked through at once rather than on a thread of its own.
 const SMALL_BYTES: usize = 64 << 10;
-/// How long what a revision was in is kept for the next one. Longer than between two revisions that come one after the other,
-/// and far shorter than data usually stays.
-const SPARE_TTL: Duration = Duration::from_secs(10);
-/// How long the revision before is waited for until its last reader is done. Then the reader frees it.
+/// How long the revision before is waited for until its last reader is done.
 const RETIRE_LIMIT: Duration = Duration::from_secs(1);
 const RETIRE_LOOK: Duration = Duration::from_millis(5);
 
@@ -49,10 +46,7 @@ impl Shared {
             let lag = (known.revision > 0).then(|| since + asked.elapsed());
             self.observer.loaded(&dataset, lag);
             drop(dataset);
-            if let Some(room) = retire(old).await {
-                drop(slot.keep(Some(room)));
-                tokio::spawn(forget_spare(Arc::downgrade(slot)));
-            }
+            retire(old).await;
             return Ok(head);
         }
         Err(FollowError::Outrun)
@@ -61,13 +55,12 @@ impl Shared {
     /// All data of a revision; `None`: another one came meanwhile.
     async fn read(&self, slot: &Slot, head: &Head) -> Result<Option<Bytes>, FollowError> {
         let length = head.bytes.min(2 * MAX_BODY_BYTES as u64);
-        let mut bytes = slot.room(length as usize);
-        bytes.clear();
+        let mut bytes = Room::new(length as usize);
         while (bytes.len() as u64) < length {
             let from = bytes.len() as u64;
             let piece = PIECE_BYTES.min(length - from);
             match self.store.read(&slot.name, head.known.revision, from, piece).await? {
-                Some(read) if read.len() as u64 == piece => bytes.extend_from_slice(&read),
+                Some(read) if read.len() as u64 == piece => bytes.put(&read),
                 _ => return Ok(None),
             }
         }
@@ -83,38 +76,11 @@ async fn parse(bytes: Bytes) -> Result<Snapshot, FollowError> {
     Ok(parsing.await.expect("reading a snapshot does not panic")?)
 }
 
-/// Takes a revision apart that made way, once nobody reads it; what it was in can be used again. A reader that takes long frees
-/// it itself.
-pub(super) async fn retire(old: Option<Arc<Dataset>>) -> Option<BytesMut> {
-    let mut old = old.filter(|old| old.snapshot().bytes().len() > SMALL_BYTES)?;
+/// Waits until nobody reads a revision that made way, so that memory holds no third one; but not for a reader that takes long.
+async fn retire(old: Option<Arc<Dataset>>) {
+    let Some(old) = old.filter(|old| old.snapshot().size() > SMALL_BYTES) else { return };
     let start = Instant::now();
-    while start.elapsed() < RETIRE_LIMIT {
-        match Arc::try_unwrap(old) {
-            Ok(last) => match last.into_bytes() {
-                Ok(room) => return Some(room),
-                Err(still_sent) => old = Arc::from(still_sent),
-            },
-            Err(still_read) => old = still_read,
-        }
+    while Arc::strong_count(&old) > 1 && start.elapsed() < RETIRE_LIMIT {
         sleep(RETIRE_LOOK).await;
-    }
-    None
-}
-
-/// Gives a spare back, on a thread of its own: megabytes take milliseconds, which no reader should spend.
-pub(super) async fn free(room: Option<BytesMut>) {
-    if let Some(room) = room {
-        let freeing = tokio::task::spawn_blocking(move || drop(room));
-        freeing.await.expect("freeing does not panic");
-    }
-}
-
-/// Frees the spare where nothing newer has come for a while.
-async fn forget_spare(slot: Weak<Slot>) {
-    let seen = slot.upgrade().map(|slot| slot.known());
-    sleep(SPARE_TTL).await;
-    let Some(slot) = slot.upgrade() else { return };
-    if Some(slot.known()) == seen {
-        free(slot.keep(None)).await;
     }
 }

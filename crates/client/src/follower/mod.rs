@@ -156,11 +156,10 @@ impl Follower {
     pub fn offer(&self, published: Dataset) {
         let Some(slot) = self.shared.slots.get(published.name()) else { return };
         let published = Arc::new(published);
-        let made_way = slot.take(Arc::clone(&published), Duration::ZERO);
+        drop(slot.take(Arc::clone(&published), Duration::ZERO));
         if slot.known() == published.known() {
             self.shared.observer.loaded(&published, Some(Duration::ZERO));
         }
-        tokio::spawn(async move { load::free(load::retire(made_way).await).await });
     }
 
     /// This program has just found the dataset up to date itself.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use annulus_cluster::fenced::Known;
 use arc_swap::ArcSwapOption;
-use bytes::BytesMut;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 use tokio::time::Instant;
 
@@ -21,8 +20,6 @@ pub(super) struct Slot {
     current: ArcSwapOption<Dataset>,
     pub(super) revisions: watch::Sender<u64>,
     wanted: Notify,
-    /// What the revision before the present one was in, for the next one.
-    spare: parking_lot::Mutex<Option<BytesMut>>,
     loading: Mutex<()>,
     start: Instant,
     /// When a leader last found it up to date, in ms since `start`, 1 more where that was before it.
@@ -38,7 +35,6 @@ impl Slot {
             current: ArcSwapOption::empty(),
             revisions: watch::Sender::new(0),
             wanted: Notify::new(),
-            spare: parking_lot::Mutex::default(),
             loading: Mutex::default(),
             start: Instant::now(),
             checked_ms: AtomicU64::new(NEVER),
@@ -95,20 +91,6 @@ impl Slot {
 
     pub(super) async fn woken(&self) {
         self.wanted.notified().await;
-    }
-
-    /// Room for so many bytes: the spare where it fits, so that two revisions are all that the process ever asks for. The
-    /// allocator would give back what is freed too late for that. What is not filled takes no memory, so there is room to grow.
-    pub(super) fn room(&self, length: usize) -> BytesMut {
-        let spare = self.spare.lock().take();
-        let fitting = spare.filter(|spare| (length..=2 * length).contains(&spare.capacity()));
-        fitting.unwrap_or_else(|| BytesMut::with_capacity(length + length / 8))
-    }
-
-    /// Keeps what a revision was in for the next one. `None`: nothing is kept any more.
-    pub(super) fn keep(&self, spare: Option<BytesMut>) -> Option<BytesMut> {
-        let mut kept = self.spare.lock();
-        std::mem::replace(&mut *kept, spare)
     }
 
     /// Held while loading, so that memory holds two revisions at most: the present and the next.

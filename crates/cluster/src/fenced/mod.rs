@@ -54,8 +54,8 @@ pub struct Writer<'a> {
 pub struct Publication<'a> {
     /// 1 to 64 letters, digits, `_` and `-`.
     pub dataset: &'a str,
-    /// What all replicas get.
-    pub data: Bytes,
+    /// What all replicas get: pieces that follow one another.
+    pub data: Vec<Bytes>,
     /// What the next leader should know of where the data is from.
     pub note: &'a str,
     /// How long the data stays unless it is confirmed or replaced.

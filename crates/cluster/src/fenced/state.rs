@@ -61,20 +61,21 @@ impl FencedState {
         if !self.holds(now_ms, writer) {
             return Published::Refused;
         }
+        let data = joined(&publication.data);
         let stored = self.datasets.entry(publication.dataset.to_owned()).or_default();
         let below = stored.head.known.revision.max(stored.head.floor).max(publication.above);
         let revision = (below + 1).max(now_ms);
         stored.head = Head {
             known: Known { revision, token: writer.token },
             floor: revision,
-            bytes: publication.data.len() as u64,
+            bytes: data.len() as u64,
             updated_ms: now_ms,
             checked_ms: now_ms,
             cached: stored.head.cached,
             note: publication.note.to_owned(),
             now_ms: 0,
         };
-        stored.data = publication.data.clone();
+        stored.data = data;
         stored.ends_ms = now_ms + publication.ttl.as_millis() as u64;
         Published::As { revision, at_ms: now_ms }
     }
@@ -164,5 +165,13 @@ impl FencedState {
             stored.data = Bytes::new();
             stored.head.bytes = 0;
         }
+    }
+}
+
+/// Data as one run of bytes: it is copied only where it comes in pieces.
+fn joined(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [whole] => whole.clone(),
+        pieces => pieces.concat().into(),
     }
 }

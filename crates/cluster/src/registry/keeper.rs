@@ -121,7 +121,7 @@ impl<R: Registry> Keeper<R> {
         for attempt in 0..ATTEMPTS {
             let Some(roster) = self.registry.load().await? else { return Err(AuthorityError::NotFound) };
             let member = roster.find(name).ok_or(AuthorityError::NotFound)?;
-            if member.leaving {
+            if member.is_going() {
                 return Ok(Arc::new(roster));
             }
             let Some(next) = roster.retire(name) else {

@@ -8,7 +8,9 @@ use annulus_cluster::fenced::{
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::world::{LIMIT, LONG, Memory, Redis, World, eventually, lead, publication, publish, read};
+use crate::world::{
+    LIMIT, LONG, Memory, Redis, World, cut, eventually, lead, pattern, publication, publish, read,
+};
 
 macro_rules! in_every_home {
     ($($check:ident),* $(,)?) => {
@@ -47,6 +49,7 @@ in_every_home!(
     what_was_lost_is_not_confirmed,
     what_is_marked_as_cached_is_known_to_the_next_leader,
     data_is_read_in_pieces_of_one_revision,
+    large_data_is_published_as_it_is,
     a_publication_is_heard,
     datasets_do_not_touch_each_other,
 );
@@ -301,6 +304,21 @@ async fn data_is_read_in_pieces_of_one_revision(world: impl World) {
     assert_eq!(pieces, ["0123", "4567", "89", ""]);
     publish(&store, writer, "abcdefghij").await;
     assert_eq!(store.read("rates", first, 4, 4).await, Ok(None), "never a piece of another");
+}
+
+async fn large_data_is_published_as_it_is(world: impl World) {
+    let store = world.store();
+    let writer = Writer { id: "a", token: lead(&store, "a").await };
+    for length in [131_071, 131_072, 131_073, 262_144, 900_001] {
+        let data = pattern(length);
+        let publication = Publication { data: cut(&data), ..publication("") };
+        let Published::As { revision, .. } = store.publish(writer, publication).await.unwrap() else {
+            panic!("refused")
+        };
+        let head = store.head("rates", Known::default()).await.unwrap();
+        assert_eq!((head.known.revision, head.bytes), (revision, length as u64));
+        assert!(read(&store, revision).await.unwrap().unwrap() == data, "{length} bytes");
+    }
 }
 
 async fn a_publication_is_heard(world: impl World) {

@@ -1,13 +1,14 @@
 //! What Redis alone does.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use annulus_cluster::fenced::{FencedStore, Heard, Known, Published, RedisStore, Writer};
+use annulus_cluster::fenced::{FencedStore, Heard, Known, Publication, Published, RedisStore, Writer};
 use annulus_cluster::{RedisSettings, StoreError};
 use tokio::time::timeout;
 
 use crate::server::RedisServer;
-use crate::world::{LIMIT, LONG, Redis, World, eventually, lead, publication, publish, read};
+use crate::world::{LIMIT, LONG, Redis, World, cut, eventually, lead, pattern, publication, publish, read};
 
 #[tokio::test]
 async fn the_lease_is_a_key_with_a_ttl_that_holds_the_id_of_the_leader() {
@@ -56,6 +57,85 @@ async fn a_full_redis_takes_nothing_of_a_publication() {
     assert_eq!(read(&store, first).await.unwrap().as_deref(), Some(&b"one"[..]));
     world.0.ask::<()>("CONFIG SET maxmemory 0").await.unwrap();
     assert!(publish(&store, writer, "two").await > first);
+}
+
+/// The keys of what is aside.
+async fn aside(world: &Redis) -> Vec<String> {
+    world.0.ask("KEYS *:next:*").await.unwrap()
+}
+
+fn large() -> Publication<'static> {
+    Publication { data: cut(&pattern(8 << 20)), ..publication("") }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_data_of_which_redis_lost_a_part_on_the_way_is_not_published() {
+    let world = Redis::start().await;
+    let store = world.store();
+    let writer = Writer { id: "a", token: lead(&store, "a").await };
+    let ends = AtomicBool::new(false);
+    // As an eviction does.
+    let losing = async {
+        while !ends.load(Ordering::Relaxed) {
+            for key in aside(&world).await {
+                world.0.ask::<()>(&format!("DEL {key}")).await.unwrap();
+            }
+        }
+    };
+    let publishing = async {
+        let (mut whole, mut error) = (0, None);
+        eventually("some is lost in time", async || {
+            match store.publish(writer, large()).await {
+                Ok(Published::As { revision, .. }) => whole = revision,
+                Ok(Published::Refused) => panic!("refused"),
+                Err(why) => error = Some(why.to_string()),
+            }
+            error.is_some()
+        })
+        .await;
+        ends.store(true, Ordering::Relaxed);
+        (whole, error.unwrap())
+    };
+    let ((whole, error), ()) = tokio::join!(publishing, losing);
+    assert!(error.contains("Redis has not kept"), "{error}");
+    assert_eq!(store.head("rates", Known::default()).await.unwrap().known.revision, whole);
+    assert!(matches!(store.publish(writer, large()).await, Ok(Published::As { .. })));
+    assert_eq!(aside(&world).await, [""; 0], "nothing stays aside");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_deposed_while_it_puts_large_data_aside_is_refused_and_leaves_nothing_for_long() {
+    let world = Redis::start().await;
+    let (old, new) = (world.store(), world.store());
+    let mut whole = 0;
+    eventually("it is deposed in time", async || {
+        let writer = Writer { id: "a", token: lead(&old, "a").await };
+        let is_over = AtomicBool::new(false);
+        let deposing = async {
+            let is_aside = async || is_over.load(Ordering::Relaxed) || !aside(&world).await.is_empty();
+            eventually("some of it is aside", is_aside).await;
+            new.release("a").await.unwrap();
+        };
+        // Where all of it is published first, nothing is ever aside again.
+        let publishing = async {
+            let published = old.publish(writer, large()).await.unwrap();
+            is_over.store(true, Ordering::Relaxed);
+            published
+        };
+        let (published, ()) = tokio::join!(publishing, deposing);
+        match published {
+            Published::As { revision, .. } => whole = revision,
+            Published::Refused => return true,
+        }
+        false
+    })
+    .await;
+    lead(&new, "b").await;
+    assert_eq!(new.head("rates", Known::default()).await.unwrap().known.revision, whole);
+    for key in aside(&world).await {
+        let left: i64 = world.0.ask(&format!("PTTL {key}")).await.unwrap();
+        assert!(left > 0, "{key} would stay: {left}");
+    }
 }
 
 #[tokio::test]

@@ -78,11 +78,22 @@ pub(crate) async fn lead(store: &impl FencedStore, id: &str) -> u64 {
 pub(crate) fn publication(data: &'static str) -> Publication<'static> {
     Publication {
         dataset: "rates",
-        data: Bytes::from_static(data.as_bytes()),
+        data: vec![Bytes::from_static(data.as_bytes())],
         note: "note",
         ttl: LONG,
         above: 0,
     }
+}
+
+/// Bytes of which no two runs of a few thousand are the same.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect()
+}
+
+/// Data in pieces, as a leader has it: the body, and what is behind it.
+pub(crate) fn cut(data: &[u8]) -> Vec<Bytes> {
+    let (body, index) = data.split_at(data.len() / 3 * 2);
+    vec![Bytes::copy_from_slice(body), Bytes::copy_from_slice(index)]
 }
 
 /// Publishes, which must work, and returns the revision.

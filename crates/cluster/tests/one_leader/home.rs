@@ -130,7 +130,7 @@ impl Home {
         let as_whom = unfenced.map_or(writer, |(id, token)| Writer { id, token: *token });
         let publication = Publication {
             dataset: DATASET,
-            data: Bytes::from_static(b"x"),
+            data: vec![Bytes::from_static(b"x")],
             note: "",
             ttl: Duration::from_secs(3600),
             above,

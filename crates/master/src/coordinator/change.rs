@@ -17,6 +17,8 @@ pub struct Change {
     pub marks: u8,
     /// The unique that memcached's clients see, where it is not the version of this write.
     pub cas: Option<u64>,
+    /// Whether it counts as read, as what memcached changes in place may.
+    pub fetched: bool,
 }
 
 /// A write that is acknowledged.
@@ -38,6 +40,7 @@ pub(super) fn plain(version: Version, change: &Change) -> CopyWrite {
         marks: change.marks,
         origin: change.cas.map(Version),
         condition: Condition::Always,
+        fetched: change.fetched,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Writing a key by what is there: read, decide, swap, and again if something came between.
 
 use annulus_protocol::condition::Precondition;
-use annulus_protocol::hop::CopyState;
+use annulus_protocol::hop::{CopyState, Look};
 use annulus_protocol::value::StoredValue;
 use annulus_protocol::{Key, Problem, Version};
 use annulus_service::config::Consistency;
 
 use super::change::{Change, Written};
+use super::read::is_repairable;
 use super::swap::{Swap, live_version};
 use super::{Context, Coordinator, MAX_ATTEMPTS};
 
@@ -60,8 +61,9 @@ impl Coordinator {
         context: &Context,
         mut decide: impl FnMut(Option<&StoredValue>) -> (Decision, R),
     ) -> Result<(R, Option<Written>), Problem> {
-        // What a write rests on is never read from one copy alone.
-        let context = &Context { consistency: Consistency::Quorum, ..*context };
+        // What a write rests on is never read from one copy alone, and counts as read only where the client reads it.
+        let look = if context.look == Look::ShowsUse { Look::ShowsUse } else { Look::Aside };
+        let context = &Context { consistency: Consistency::Quorum, look, ..*context };
         let doubt = self.doubts.about(key);
         let mut unclear = false;
         for attempt in 1..=MAX_ATTEMPTS {
@@ -89,7 +91,7 @@ impl Coordinator {
                         let replaced = current.is_some();
                         return Ok((said, Some(Written { version: now.version(), replaced })));
                     }
-                    if live_version(&now) != current || now.version() > version {
+                    if live_version(&now) != current || now.version() >= version {
                         return Err(Self::outcome_unknown());
                     }
                     unclear = true;
@@ -108,8 +110,25 @@ fn live(state: &CopyState) -> Option<&StoredValue> {
     }
 }
 
-/// Whether a state was made by the write of this version, which may have been carried on under a newer one since.
+/// Whether a state was made by the write of this version, which may have been carried on under a newer one since. A floor of
+/// this version does not show it: one copy alone may have taken the write and forgotten it, and what the read found was
+/// brought to no other.
 fn was_made_as(state: &CopyState, version: Version) -> bool {
     let carried_on = matches!(state, CopyState::Value(stored) if stored.origin == Some(version));
-    carried_on || state.version() == version
+    carried_on || is_repairable(state) && state.version() == version
+}
+
+#[cfg(test)]
+mod tests {
+    use annulus_protocol::hop::MissReason;
+
+    use super::*;
+
+    #[test]
+    fn a_floor_does_not_show_that_a_write_happened() {
+        let version = Version(7);
+        let miss = |tombstone| CopyState::Miss { version, reason: MissReason::Cold, tombstone };
+        assert!(was_made_as(&miss(true), version));
+        assert!(!was_made_as(&miss(false), version));
+    }
 }

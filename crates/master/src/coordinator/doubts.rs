@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use annulus_cluster::NodeList;
 use annulus_protocol::Key;
-use annulus_protocol::hop::{CopyState, Refusal};
+use annulus_protocol::hop::{CopyState, Look, Refusal};
 use annulus_service::config::Consistency;
 use annulus_service::telemetry::TraceContext;
 use futures_util::future::join_all;
@@ -80,8 +80,14 @@ impl Drop for Doubt<'_> {
 impl Coordinator {
     /// Looks at some of the keys in doubt. Those whose owners do not all answer stay in doubt.
     pub(crate) async fn reconcile(&self, deadline_us: u64, trace: TraceContext) {
-        let context =
-            Context { deadline_us, worker: 0, trace, consistency: Consistency::Quorum, insists: true };
+        let context = Context {
+            deadline_us,
+            worker: 0,
+            trace,
+            consistency: Consistency::Quorum,
+            insists: true,
+            look: Look::Aside,
+        };
         let looks = self.doubts.take(BATCH).into_iter().map(|key| async move {
             if !self.reconcile_one(&key, &context).await {
                 self.doubts.add(&key);

@@ -22,6 +22,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_protocol::hop::Look;
 use annulus_protocol::{ErrorCode, HybridClock, Key, Problem, Version};
 use annulus_service::config::Consistency;
 use annulus_service::net::Clock;
@@ -54,6 +55,8 @@ pub struct Context {
     pub consistency: Consistency,
     /// Whether the client asked for just that: then nothing but copies may answer.
     pub insists: bool,
+    /// How copies are read.
+    pub look: Look,
 }
 
 /// What a coordinator goes by that may change while it runs.
@@ -123,8 +126,9 @@ impl Coordinator {
         true
     }
 
-    fn call(context: &Context) -> Call {
-        Call { deadline_us: context.deadline_us, worker: context.worker, trace: context.trace }
+    pub(crate) fn call(context: &Context) -> Call {
+        let Context { deadline_us, worker, trace, look, .. } = *context;
+        Call { deadline_us, worker, trace, look }
     }
 
     /// A version newer than all that this master has seen.

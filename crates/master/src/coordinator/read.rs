@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use annulus_cluster::NodeList;
 use annulus_protocol::hop::{Condition, CopyState, CopyWrite, MissReason, Refusal};
+use annulus_protocol::value::{StoredValue, Used};
 use annulus_protocol::{Key, Problem};
 use annulus_service::config::Consistency;
 
@@ -75,11 +76,12 @@ impl Coordinator {
             };
             // Where every owner has to have a write, one that is away leaves nobody to repair.
             let degraded = !gathered.complete && plan.authority().size() == plan.authority().replicas;
+            let seen = || as_used(newest, gathered.answers.iter().map(|(_, state)| state));
             if degraded || !is_repairable(newest) || !mechanisms.read_repair {
-                return Ok(newest.clone());
+                return Ok(seen());
             }
             match self.repair(key, newest, &gathered.answers, &route, plan, context).await {
-                Repair::Done => return Ok(newest.clone()),
+                Repair::Done => return Ok(seen()),
                 Repair::NewRoster => {}
                 Repair::Outdated => self.back_off(attempt).await,
                 Repair::Blocked if attempt < PATIENT_ATTEMPTS => self.back_off(attempt).await,
@@ -207,6 +209,20 @@ pub(super) fn newest<'a>(answers: impl Iterator<Item = &'a CopyState>) -> Option
     answers.max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| bytes(a).cmp(bytes(b))))
 }
 
+/// A value with what all who hold it know of its use: each copy sees only some of the reads.
+fn as_used<'a>(newest: &CopyState, answers: impl Iterator<Item = &'a CopyState>) -> CopyState {
+    let CopyState::Value(newest) = newest else { return newest.clone() };
+    let same = answers.filter_map(|state| match state {
+        CopyState::Value(stored) if stored.version == newest.version => Some(stored.used),
+        _ => None,
+    });
+    let either = |one: Used, other: Used| Used {
+        before: one.before || other.before,
+        idle_s: one.idle_s.min(other.idle_s),
+    };
+    CopyState::Value(StoredValue { used: same.fold(newest.used, either), ..newest.clone() })
+}
+
 /// Breaks the tie of two values under one version, which only two masters with one number could make.
 fn bytes(state: &CopyState) -> &[u8] {
     match state {
@@ -232,9 +248,11 @@ pub(super) fn repair_write(newest: &CopyState) -> CopyWrite {
             marks: stored.marks,
             origin: stored.origin,
             condition,
+            fetched: stored.used.before,
         },
         CopyState::Miss { .. } => {
-            CopyWrite { version, value: None, ttl_left_ms: None, flags: 0, marks: 0, origin: None, condition }
+            let (value, ttl_left_ms, origin) = (None, None, None);
+            CopyWrite { version, value, ttl_left_ms, flags: 0, marks: 0, origin, condition, fetched: false }
         }
     }
 }
@@ -243,7 +261,7 @@ pub(super) fn repair_write(newest: &CopyState) -> CopyWrite {
 mod tests {
     use annulus_protocol::Version;
     use annulus_protocol::hop::MissReason;
-    use annulus_protocol::value::{Content, StoredValue};
+    use annulus_protocol::value::Content;
 
     use super::*;
 
@@ -255,8 +273,20 @@ mod tests {
             ttl_left_ms: None,
             flags: 0,
             marks: 0,
+            used: Used::default(),
             content,
         })
+    }
+
+    #[test]
+    fn a_value_was_read_if_any_copy_saw_it_and_when_the_last_one_did() {
+        let with = |before, idle_s| {
+            let CopyState::Value(stored) = value(2) else { unreachable!() };
+            CopyState::Value(StoredValue { used: Used { before, idle_s }, ..stored })
+        };
+        let answers = [with(false, 9), with(true, 5), value(1), miss(1, true)];
+        assert_eq!(as_used(&answers[0], answers.iter()), with(true, 5));
+        assert_eq!(as_used(&answers[3], answers.iter()), answers[3]);
     }
 
     fn miss(version: u64, tombstone: bool) -> CopyState {

@@ -248,7 +248,7 @@ impl<N: Net> Hop for MetaHop<N> {
     ) -> BoxFuture<'a, Result<CopyState, HopError>> {
         Box::pin(async move {
             let encode = |output: &mut Output| {
-                wire::encode_get(output.tail(), key.as_bytes(), trace(&call).as_deref());
+                wire::encode_get(output.tail(), key.as_bytes(), call.look, trace(&call).as_deref());
             };
             match self.exchange(node, call, encode).await? {
                 Answer::State(state) => Ok(state),
@@ -313,7 +313,8 @@ impl<N: Net> Hop for MetaHop<N> {
     }
 
     fn start_get(&self, node: usize, key: &[u8], call: Call, to: Slot) {
-        let encode = |output: &mut Output| wire::encode_get(output.tail(), key, trace(&call).as_deref());
+        let encode =
+            |output: &mut Output| wire::encode_get(output.tail(), key, call.look, trace(&call).as_deref());
         if let Err((slot, error)) = self.submit(node, call, to, encode) {
             slot.fill(Err(error));
         }

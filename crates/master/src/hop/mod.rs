@@ -9,7 +9,7 @@ mod metrics;
 use std::time::Duration;
 
 use annulus_cluster::Roster;
-use annulus_protocol::hop::{CopyState, CopyWrite, Refusal, Taken};
+use annulus_protocol::hop::{CopyState, CopyWrite, Look, Refusal, Taken};
 use annulus_protocol::rest::{Health, Operation};
 use annulus_protocol::{Key, Version};
 use annulus_service::pool::PoolError;
@@ -28,6 +28,8 @@ pub struct Call {
     pub worker: usize,
     /// The trace that the call is a step of. It travels where whoever began it records it.
     pub trace: TraceContext,
+    /// How a copy is read.
+    pub look: Look,
 }
 
 /// Asks auxiliaries, each known by its index in one placement, about their copies.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use annulus_protocol::hop::Look;
 use annulus_protocol::memcached::stats::{Counts, Figures, put_stat};
 use annulus_protocol::memcached::{END, Exptime, Outcome, Topic, Ttl, Wants, stats};
 use annulus_protocol::rest::StoreInfo;
@@ -14,10 +15,6 @@ use super::item::Said;
 use super::writes::now;
 use crate::coordinator::Context;
 use crate::routes::At;
-
-/// The protocol's version and this program's.
-pub(super) const VERSION: &[u8] =
-    concat!("VERSION 1.6.45-annulus-", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// How long a node may take to tell its figures.
 const FIGURES_TIMEOUT: Duration = Duration::from_millis(500);
@@ -57,6 +54,7 @@ async fn flush(at: &At) -> Result<(), annulus_protocol::Problem> {
         trace: TraceContext::start(&at.trace_ids),
         consistency: at.policy.load().consistency,
         insists: false,
+        look: Look::Plain,
     };
     at.in_time(&context, at.flush(&context)).await
 }
@@ -65,6 +63,7 @@ async fn flush(at: &At) -> Result<(), annulus_protocol::Problem> {
 pub(super) async fn stats(at: &At, topic: Topic, output: &mut Output) {
     match topic {
         Topic::General => general(at, output.tail()).await,
+        Topic::Detail(detail) => at.tallies.prefixes.answer(detail, output.tail()),
         Topic::Reset => {
             at.tallies.reset();
             output.tail().extend_from_slice(stats::RESET);
@@ -90,7 +89,7 @@ async fn general(at: &At, out: &mut Vec<u8>) {
         pid: std::process::id(),
         uptime_s: (at.clock.now_ms() - at.started_ms) / 1000,
         time_unix_s: at.clock.now_ms() / 1000,
-        version: concat!("1.6.45-annulus-", env!("CARGO_PKG_VERSION")),
+        version: stats::VERSION,
         rusage_user_us,
         rusage_system_us,
         curr_connections,

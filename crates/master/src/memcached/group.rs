@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use annulus_protocol::Problem;
-use annulus_protocol::hop::CopyState;
-use annulus_protocol::memcached::stats::Counts;
+use annulus_protocol::hop::{CopyState, Look};
+use annulus_protocol::memcached::stats::{Counts, Prefixes, VERSION_LINE};
 use annulus_protocol::memcached::{Action, Change, KeyScratch, Outcome, Request, Update, Wants, WireKey};
 use annulus_service::metrics::{OperationMetrics, Outcome as Ended};
 use annulus_service::stream::{Link, Output};
@@ -37,6 +37,8 @@ pub(super) struct Group<'b> {
     jobs: Vec<Job<'b>>,
     /// What is read, job by job.
     keys: Vec<Wanted<'b>>,
+    /// How it is read: all of it alike.
+    look: Look,
     /// What is written.
     written: Vec<Wanted<'b>>,
     /// Where the bytes of a large value can be shared from.
@@ -73,9 +75,18 @@ enum Job<'b> {
     },
 }
 
+/// How `mg` and `me` read.
+fn look_of(wants: &Wants, update: &Update<'_>) -> Look {
+    match update {
+        Update::Peek | Update::Get { bump: false, .. } => Look::Aside,
+        _ if wants.shows_use() => Look::ShowsUse,
+        _ => Look::Plain,
+    }
+}
+
 impl<'b> Group<'b> {
     pub(super) fn new(at: &'b At) -> Self {
-        Self { at, jobs: Vec::new(), keys: Vec::new(), written: Vec::new(), frame: None }
+        Self { at, jobs: Vec::new(), keys: Vec::new(), look: Look::Plain, written: Vec::new(), frame: None }
     }
 
     /// The same, for a request that lies in these bytes: a value is shared with them, not copied.
@@ -107,16 +118,20 @@ impl<'b> Group<'b> {
                 self.keys.extend(keys.iter().map(bytes_of));
                 let count = self.keys.len() - before;
                 let is_alone = self.jobs.is_empty();
-                if !is_alone && (self.keys.len() > MAX_KEYS || self.writes_any(before)) {
+                if !is_alone
+                    && (self.keys.len() > MAX_KEYS
+                        || self.writes_any(before)
+                        || !self.reads(before, Look::Plain))
+                {
                     self.keys.truncate(before);
                     return false;
                 }
                 self.jobs.push(Job::Read { wants, keys: count });
             }
             Action::MetaRead { key, update, .. } => {
-                return self.add_read(key, Job::MetaRead { wants, update });
+                return self.add_read(key, look_of(&wants, &update), Job::MetaRead { wants, update });
             }
-            Action::Debug { key } => return self.add_read(key, Job::Debug { wants }),
+            Action::Debug { key } => return self.add_read(key, Look::Aside, Job::Debug { wants }),
             Action::Store(store) => return self.add_write(store.key, wants, request.action),
             Action::Update { key, .. } | Action::Delete { key } => {
                 return self.add_write(key, wants, request.action);
@@ -131,7 +146,7 @@ impl<'b> Group<'b> {
                 let update = Update::Touch { exptime, shows: true };
                 self.jobs.push(Job::TouchMany { wants, keys, update });
             }
-            Action::Version => self.jobs.push(Job::Answer(super::admin::VERSION)),
+            Action::Version => self.jobs.push(Job::Answer(VERSION_LINE.as_bytes())),
             Action::Noop => self.jobs.push(Job::Answer(b"MN\r\n")),
             Action::Answer(bytes) => self.jobs.push(Job::Answer(bytes)),
             // These stand alone.
@@ -140,9 +155,10 @@ impl<'b> Group<'b> {
         true
     }
 
-    fn add_read(&mut self, key: WireKey<'b>, job: Job<'b>) -> bool {
+    fn add_read(&mut self, key: WireKey<'b>, look: Look, job: Job<'b>) -> bool {
+        let before = self.keys.len();
         self.keys.push(bytes_of(key));
-        if self.keys.len() > MAX_KEYS || self.writes_any(self.keys.len() - 1) {
+        if self.keys.len() > MAX_KEYS || self.writes_any(before) || !self.reads(before, look) {
             self.keys.pop();
             return false;
         }
@@ -158,6 +174,14 @@ impl<'b> Group<'b> {
         self.written.push(key.clone());
         self.jobs.push(Job::Write { wants: Some(wants), key, action });
         true
+    }
+
+    /// Whether the group, which had so many keys before, reads like this.
+    fn reads(&mut self, before: usize, look: Look) -> bool {
+        if before == 0 {
+            self.look = look;
+        }
+        self.look == look
     }
 
     /// Whether any of the keys from `first` on is written by the group.
@@ -192,7 +216,8 @@ impl<'b> Group<'b> {
             said: said.into_iter(),
             keys: 0,
         };
-        let mut sink = Sink { io, output, link, counts: Counts::default() };
+        let mut sink =
+            Sink { io, output, link, counts: Counts::default(), prefixes: &self.at.tallies.prefixes };
         for job in &self.jobs {
             answers.give(job, &mut sink).await?;
             sink.relieve().await?;
@@ -210,6 +235,7 @@ impl<'b> Group<'b> {
             trace: TraceContext::start(&self.at.trace_ids),
             consistency: policy.consistency,
             insists: false,
+            look: self.look,
         }
     }
 
@@ -250,13 +276,21 @@ struct Sink<'s, I> {
     output: &'s mut Output,
     link: &'s Link,
     counts: Counts,
+    prefixes: &'s Prefixes,
 }
 
 impl<I: AsyncWrite + Unpin + Send> Sink<'_, I> {
     /// Adds the answer to one key, and counts it.
     fn tell(&mut self, said: &Said, wants: &Wants, key: &[u8]) {
         said.tally(wants, &mut self.counts);
+        said.tally_prefix(wants, key, self.prefixes);
         said.render(wants, key, self.output);
+    }
+
+    /// Counts a key of which `get` says nothing.
+    fn missed(&mut self, wants: &Wants, key: &[u8]) {
+        self.counts.count(wants, &Outcome::NotFound);
+        self.prefixes.count(wants, key, &Outcome::NotFound);
     }
 
     /// Sends what has gathered, if it is much.
@@ -290,7 +324,7 @@ impl Answers<'_, '_> {
             Job::Answer(bytes) => sink.output.tail().extend_from_slice(bytes),
             Job::Read { wants, keys } => self.read(wants, *keys, sink).await?,
             Job::MetaRead { wants, update } => self.meta_read(wants, update, sink).await,
-            Job::Debug { wants } => self.meta_read(wants, &Update::Show, sink).await,
+            Job::Debug { wants } => self.meta_read(wants, &Update::Peek, sink).await,
             Job::Write { wants, key, action } => {
                 let operation = match action {
                     Action::Delete { .. } | Action::Noop => &at.metrics.delete,
@@ -354,7 +388,7 @@ impl Answers<'_, '_> {
                     sink.tell(&shown(&stored), wants, key);
                     sink.relieve().await?;
                 }
-                Ok(CopyState::Miss { .. }) => sink.counts.count(wants, &Outcome::NotFound),
+                Ok(CopyState::Miss { .. }) => sink.missed(wants, key),
                 Err(problem) => {
                     failures += 1;
                     failure.get_or_insert(problem);
@@ -396,7 +430,10 @@ impl Answers<'_, '_> {
                         let value = stored.map(|stored| stored.content.bytes.clone()).unwrap_or_default();
                         Said::new(verdict.outcome, value)
                     }
-                    (_, Ok(key)) => writes::update(at, &key, update, &context).await,
+                    (_, Ok(key)) => {
+                        let said = writes::update(at, &key, update, &context).await;
+                        stored.iter().fold(said, |said, stored| said.with_use(stored.used))
+                    }
                 }
             }
             Err(problem) => Said::failed(problem),

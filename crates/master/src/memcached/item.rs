@@ -1,9 +1,9 @@
 //! What copies hold, in memcached's words, and back.
 
 use annulus_protocol::Problem;
-use annulus_protocol::memcached::stats::Counts;
+use annulus_protocol::memcached::stats::{Counts, Prefixes};
 use annulus_protocol::memcached::{Hit, Item, Marks, Number, Outcome, Store, Wants};
-use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue};
+use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue, Used};
 use annulus_protocol::{ErrorCode, Version};
 use annulus_service::metrics::Outcome as Ended;
 use annulus_service::stream::Output;
@@ -44,6 +44,14 @@ impl Said {
         Self { cas, ..self }
     }
 
+    /// The same of an item that was used like this before the request came.
+    pub(super) fn with_use(mut self, used: Used) -> Self {
+        if let Outcome::Hit(hit) = &mut self.outcome {
+            (hit.item.fetched, hit.item.idle_s) = (used.before, used.idle_s);
+        }
+        self
+    }
+
     /// The same after a write that got this version.
     pub(super) fn written(self, version: Version) -> Self {
         Self { outcome: self.outcome.written(self.cas.unwrap_or(version.0)), ..self }
@@ -62,6 +70,11 @@ impl Said {
     /// Counts it, as memcached does.
     pub(super) fn tally(&self, wants: &Wants, counts: &mut Counts) {
         counts.count(wants, &self.outcome);
+    }
+
+    /// Counts it by the prefix of its key, if that is wanted.
+    pub(super) fn tally_prefix(&self, wants: &Wants, key: &[u8], prefixes: &Prefixes) {
+        prefixes.count(wants, key, &self.outcome);
     }
 
     /// Writes it as the request wants it.
@@ -112,8 +125,8 @@ pub(super) fn item(stored: &StoredValue) -> Item<'_> {
         cas: Marks(stored.marks).cas(stored.version.0, stored.origin.map(|origin| origin.0)),
         ttl_ms: stored.ttl_left_ms,
         marks: Marks(stored.marks),
-        fetched: false,
-        idle_s: 0,
+        fetched: stored.used.before,
+        idle_s: stored.used.idle_s,
         memory_bytes: stored.content.bytes.len(),
     }
 }
@@ -122,10 +135,17 @@ pub(super) fn item(stored: &StoredValue) -> Item<'_> {
 pub(super) fn change(store: &Store<'_>, bytes: Bytes, ttl_left_ms: Option<u64>) -> Change {
     let content = Content { content_type: OCTET_STREAM.into(), bytes };
     let marks = store.marks.with_cas(store.new_cas).0;
-    Change { value: Some(content), ttl_left_ms, flags: store.flags, marks, cas: store.new_cas }
+    Change {
+        value: Some(content),
+        ttl_left_ms,
+        flags: store.flags,
+        marks,
+        cas: store.new_cas,
+        fetched: false,
+    }
 }
 
 /// The write that removes an item.
 pub(super) fn removal() -> Change {
-    Change { value: None, ttl_left_ms: None, flags: 0, marks: 0, cas: None }
+    Change { value: None, ttl_left_ms: None, flags: 0, marks: 0, cas: None, fetched: false }
 }

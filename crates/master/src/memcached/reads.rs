@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use annulus_cluster::Ticket;
-use annulus_protocol::hop::CopyState;
 use annulus_protocol::hop::wire::Answer;
+use annulus_protocol::hop::{CopyState, Look};
 use annulus_protocol::{ErrorCode, Key, Problem};
 use annulus_service::config::Consistency;
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::coordinator::plan::Plan;
 use crate::coordinator::{Context, Coordinator};
-use crate::hop::Call;
 use crate::hop::batch::{Answered, Batch};
 use crate::route::Route;
 use crate::routes::At;
@@ -33,7 +32,8 @@ pub(super) async fn read_all(at: &At, keys: &[Wanted<'_>], context: &Context) ->
         return Vec::new();
     }
     let mut states: Vec<Option<State>> = Vec::new();
-    let near = at.near();
+    // What is near does not know how often its keys were read.
+    let near = at.near().filter(|_| context.look == Look::Plain);
     let Some(near) = near else {
         states.resize_with(keys.len(), || None);
         ask_owners(at, keys, &mut states, context).await;
@@ -80,7 +80,7 @@ async fn ask_owners(at: &At, keys: &[Wanted<'_>], states: &mut [Option<State>], 
     let mut calls = Calls { started_us: at.clock.now_us(), nodes: Vec::new() };
     let mut asked = Vec::with_capacity(keys.len());
     let mut quorums = FuturesUnordered::new();
-    let call = Call { deadline_us: context.deadline_us, worker: context.worker, trace: context.trace };
+    let call = Coordinator::call(context);
     let mut has_others = false;
     for (index, key) in keys.iter().enumerate() {
         let whom = match &states[index] {

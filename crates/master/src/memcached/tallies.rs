@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annulus_protocol::memcached::stats::Counts;
+use annulus_protocol::memcached::stats::{Counts, Prefixes};
 use parking_lot::Mutex;
 
 /// Counters of one master.
@@ -12,6 +12,8 @@ pub(crate) struct Tallies {
     zero: Mutex<Counts>,
     connected: AtomicU64,
     accepted: AtomicU64,
+    /// For `stats detail`.
+    pub(super) prefixes: Prefixes,
 }
 
 /// One worker's counters, on cache lines of their own.
@@ -23,7 +25,8 @@ impl Tallies {
     /// For so many workers.
     pub(crate) fn new(workers: usize) -> Self {
         let workers = (0..workers.max(1)).map(|_| Slot::default()).collect();
-        Self { workers, zero: Mutex::default(), connected: AtomicU64::new(0), accepted: AtomicU64::new(0) }
+        let (connected, accepted) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { workers, zero: Mutex::default(), connected, accepted, prefixes: Prefixes::default() }
     }
 
     /// Adds what a worker has counted.
@@ -41,6 +44,7 @@ impl Tallies {
     /// Starts again from zero.
     pub(super) fn reset(&self) {
         *self.zero.lock() = self.sum();
+        self.prefixes.reset();
     }
 
     fn sum(&self) -> Counts {

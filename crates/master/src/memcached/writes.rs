@@ -1,5 +1,6 @@
 //! Writes of one key.
 
+use annulus_protocol::hop::Look;
 use annulus_protocol::memcached::{Change as Becomes, NewItem, NewValue, Now, Outcome, Store, Update};
 use annulus_protocol::value::{Content, StoredValue};
 use annulus_protocol::{Key, Problem};
@@ -33,6 +34,8 @@ pub(super) async fn delete(at: &At, key: &Key, context: &Context) -> Said {
 pub(super) async fn update(at: &At, key: &Key, update: &Update<'_>, context: &Context) -> Said {
     let now = now(at);
     let decide = |current: Option<&StoredValue>| decide(update, current, now);
+    let reads = matches!(update, Update::Get { bump: true, .. });
+    let context = &Context { look: if reads { Look::ShowsUse } else { Look::Aside }, ..*context };
     match at.in_time(context, at.node.update(key, context, decide)).await {
         Ok((said, Some(written))) => said.written(written.version),
         Ok((said, None)) => said,
@@ -53,7 +56,8 @@ fn decide(update: &Update<'_>, current: Option<&StoredValue>, now: Now) -> (Deci
         (Becomes::Refresh { ttl_ms, marks }, Some(stored)) => {
             let cas = item.map(|item| item.cas);
             let (value, marks) = (Some(stored.content.clone()), marks.with_cas(cas).0);
-            Some(Change { value, ttl_left_ms: ttl_ms, flags: stored.flags, marks, cas })
+            let fetched = verdict.used || stored.used.before;
+            Some(Change { value, ttl_left_ms: ttl_ms, flags: stored.flags, marks, cas, fetched })
         }
         (Becomes::Write(new), current) => Some(rewritten(&new, current)),
     };
@@ -79,6 +83,7 @@ fn rewritten(new: &NewItem<'_>, current: Option<&StoredValue>) -> Change {
         flags: new.flags,
         marks: new.marks.with_cas(new.cas).0,
         cas: new.cas,
+        fetched: new.fetched,
     }
 }
 

@@ -238,7 +238,14 @@ impl Node {
 
 /// A write of this value, or a delete, that lives `ttl_seconds`.
 pub(super) fn change(value: Option<Content>, ttl_seconds: Option<u64>) -> Change {
-    Change { value, ttl_left_ms: ttl_seconds.map(|ttl| ttl * 1000), flags: 0, marks: 0, cas: None }
+    Change {
+        value,
+        ttl_left_ms: ttl_seconds.map(|ttl| ttl * 1000),
+        flags: 0,
+        marks: 0,
+        cas: None,
+        fetched: false,
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

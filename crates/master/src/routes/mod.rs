@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use annulus_protocol::hop::Look;
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
 use annulus_service::config::Consistency;
@@ -82,6 +83,7 @@ impl At {
             trace: trace.child(&self.trace_ids),
             consistency: query.consistency.unwrap_or(policy.consistency),
             insists: query.consistency == Some(Consistency::Quorum),
+            look: Look::Plain,
         })
     }
 }

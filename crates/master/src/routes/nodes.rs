@@ -71,7 +71,7 @@ impl Node {
         let member = roster.find(&node.name);
         let role = match member {
             None => MemberState::Gone,
-            Some(member) if member.leaving => MemberState::Leaving,
+            Some(member) if member.is_going() => MemberState::Leaving,
             Some(_) if placed.in_base => MemberState::Member,
             Some(_) => MemberState::Joining,
         };

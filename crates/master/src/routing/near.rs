@@ -5,7 +5,7 @@
 //! is seen at once: a read that was asked before the write ended never fills in what the write has replaced.
 
 use annulus_protocol::Version;
-use annulus_protocol::value::{Content, StoredValue};
+use annulus_protocol::value::{Content, StoredValue, Used};
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -175,6 +175,7 @@ pub(crate) fn written(change: &crate::coordinator::Change, version: Version) -> 
         ttl_left_ms: change.ttl_left_ms,
         flags,
         marks,
+        used: Used::default(),
         content,
     })
 }
@@ -187,7 +188,15 @@ mod tests {
 
     fn stored(version: u64, ttl_left_ms: Option<u64>) -> StoredValue {
         let content = Content { content_type: "text/plain".into(), bytes: "value".into() };
-        StoredValue { version: Version(version), origin: None, ttl_left_ms, flags: 7, marks: 0, content }
+        StoredValue {
+            version: Version(version),
+            origin: None,
+            ttl_left_ms,
+            flags: 7,
+            marks: 0,
+            used: Used::default(),
+            content,
+        }
     }
 
     fn near() -> Near {

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `xe EPOCH LIFE` | what follows goes by this epoch and means this life of the node, 0: any; not answered |
 //! | `mg KEY` | the copy |
+//! | `mg KEY h`, `mg KEY u` | the copy, and how it was used before; with `u` this does not count as a use |
 //! | `mg KEY P VERSION` | the copy, and the promise to refuse whatever is below the version |
 //! | `ms KEY LENGTH E VERSION` + value | to take a value under the version |
 //! | `md KEY E VERSION` | to take a tombstone |
@@ -16,12 +17,12 @@
 //!
 //! Flags stand directly before their value (`E17`). Beside `E` (the version; memcached's explicit CAS) a write may have `F`
 //! (the client's flags), `m` (its marks), `Y` (milliseconds left to live), `o` (the version under which it was first written), `y` (the content
-//! type in base64), and one of `ME` (only if there is no live entry), `MR` (only if there is one), `C` (only over this version)
+//! type in base64), `h` (it counts as read), and one of `ME` (only if there is no live entry), `MR` (only if there is one), `C` (only over this version)
 //! and `P` (only if its promise still stands). Any of the first four may have `i` and a `traceparent`.
 //!
 //! | answer | what it says |
 //! | --- | --- |
-//! | `VA LENGTH c…` + value | the value, with the flags `c` (version), `f`, `m`, `t` (milliseconds left), `o`, `y` |
+//! | `VA LENGTH c…` + value | the value, with the flags `c` (version), `f`, `m`, `t` (milliseconds left), `o`, `y`; with `h` or `u` in the request `h` if it was read before, and `l` (seconds since it was used) |
 //! | `EN c… r… [d]` | no value: the floor or, with `d`, the tombstone's version, and why |
 //! | `HD [p…] [l]` | taken; what was there before, `l` if it was live |
 //! | `NS n… a`, `NS n… m…` | refused: this version is known; taken before, or not within so many milliseconds |

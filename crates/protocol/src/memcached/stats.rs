@@ -12,8 +12,12 @@ use super::outcome::Outcome;
 use super::wants::{Tally, Wants};
 
 pub use figures::{Figures, Settings};
-pub use prefixes::PrefixCounts;
+pub use prefixes::{PrefixCounts, Prefixes};
 
+/// The memcached whose protocol is spoken, and this program's own version.
+pub const VERSION: &str = concat!("1.6.45-annulus-", env!("CARGO_PKG_VERSION"));
+/// What `version` answers.
+pub const VERSION_LINE: &str = concat!("VERSION 1.6.45-annulus-", env!("CARGO_PKG_VERSION"), "\r\n");
 /// What `stats sizes` answers: there are no size classes to count by.
 pub const SIZES: &[u8] = b"STAT sizes_status disabled\r\nEND\r\n";
 /// What `stats reset` answers.

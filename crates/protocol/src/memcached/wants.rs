@@ -125,6 +125,12 @@ impl Wants {
         Self { form, tally, quiet, binary, value_bytes: 0, unless_cas: None, letters, opaque }
     }
 
+    /// Whether the answer shows how an item was used before.
+    pub fn shows_use(&self) -> bool {
+        self.form == Form::MetaDebug
+            || self.letters.as_slice().iter().any(|letter| matches!(letter, b'h' | b'l'))
+    }
+
     /// Whether each hit shows the item's value.
     pub fn shows_value(&self) -> bool {
         matches!(self.form, Form::Get { .. } | Form::MetaGet { value: true })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use annulus_protocol::dataset::Room;
 use annulus_protocol::value::OCTET_STREAM;
 use annulus_service::config::{DatasetSettings, HeaderSource};
 use annulus_service::net::{Clock, Net};
@@ -127,7 +128,8 @@ impl<N: Net> HttpUpstream<N> {
         if declared.is_some_and(|length| length > max_bytes) {
             return Err(over());
         }
-        let mut whole = Vec::with_capacity(declared.unwrap_or(0));
+        // Where its length is not known there is room for the largest: what is not filled takes no memory.
+        let mut whole = Room::new(declared.unwrap_or(max_bytes));
         while let Some(frame) = body.frame().await {
             let broken =
                 |error| FetchError::new("broken", format!("the answer of the upstream broke off: {error}"));
@@ -135,14 +137,14 @@ impl<N: Net> HttpUpstream<N> {
             if whole.len() + data.len() > max_bytes {
                 return Err(over());
             }
-            whole.extend_from_slice(&data);
+            whole.put(&data);
         }
         let content_type = text(&head.headers, &CONTENT_TYPE).unwrap_or(OCTET_STREAM).to_owned();
         let kept = |name| {
             text(&head.headers, &name).filter(|value| value.len() <= MAX_VALIDATOR_BYTES).map(str::to_owned)
         };
         let validators = Validators { etag: kept(ETAG), last_modified: kept(LAST_MODIFIED) };
-        Ok(Fetched::Body { body: whole, content_type, validators })
+        Ok(Fetched::Body { body: whole.freeze(), content_type, validators })
     }
 
     fn refused(&self, status: StatusCode, headers: &HeaderMap) -> FetchError {

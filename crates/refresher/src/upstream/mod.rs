@@ -6,6 +6,7 @@ mod tls;
 use std::time::Duration;
 
 use annulus_service::config::DatasetSettings;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub enum Fetched {
     /// A body.
     Body {
         /// Its bytes.
-        body: Vec<u8>,
+        body: Bytes,
         /// What they are.
         content_type: String,
         /// For the next time.

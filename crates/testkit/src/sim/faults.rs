@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use annulus_auxiliary::snapshots::MemoryFiles;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use turmoil::Sim;
 
+use super::wire::HostId;
 use super::world::{LEASE_TTL, World};
 
 /// Faults of the network heal within this.
@@ -31,9 +32,7 @@ pub(super) struct Faults {
 
 #[derive(Debug)]
 enum Healing {
-    Partition(String, String),
-    OneWay(String, String),
-    Hold(String, String),
+    Links(Vec<(HostId, HostId)>),
     /// Whether it was taken for dead meanwhile comes with it.
     Registry(usize, bool),
     Start(usize),
@@ -55,20 +54,51 @@ impl Faults {
         }
     }
 
+    /// Breaks and heals until the scenario is over and everything is whole again.
+    pub(super) async fn run(&mut self) {
+        let end_ms = self.end_ms();
+        while let Some(due_ms) = self.due_ms() {
+            self.wait_until(due_ms).await;
+            self.at(due_ms);
+        }
+        self.wait_until(end_ms).await;
+    }
+
+    async fn wait_until(&self, at_ms: u64) {
+        let left = Duration::from_millis(at_ms).saturating_sub(self.world.network.elapsed());
+        tokio::time::sleep(left).await;
+    }
+
+    fn end_ms(&self) -> u64 {
+        self.world.scenario.duration.as_millis() as u64
+    }
+
+    /// When the next thing breaks or heals.
+    fn due_ms(&self) -> Option<u64> {
+        let healing = self.healing.iter().map(|(at_ms, _)| *at_ms).min();
+        let breaking = (self.next_ms < self.end_ms()).then_some(self.next_ms);
+        let scenario = &self.world.scenario;
+        let all_at_once = scenario.blackout_ms().or(scenario.shutdown_ms()).filter(|_| !self.was_dark);
+        [healing, breaking, all_at_once].into_iter().flatten().min()
+    }
+
     /// Does what is due. Past the end of the scenario nothing more breaks.
-    pub(super) fn at(&mut self, now_ms: u64, sim: &mut Sim<'_>) {
+    fn at(&mut self, now_ms: u64) {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.healing).into_iter().partition(|(at_ms, _)| *at_ms <= now_ms);
         self.healing = later;
         for (_, healing) in due {
-            self.heal(now_ms, healing, sim);
+            self.heal(now_ms, healing);
         }
         if self.world.scenario.blackout_ms().is_some_and(|at_ms| now_ms >= at_ms) && !self.was_dark {
-            self.black_out(now_ms, sim);
+            self.black_out(now_ms);
         }
-        if now_ms >= self.next_ms && now_ms < self.world.scenario.duration.as_millis() as u64 {
+        if self.world.scenario.shutdown_ms().is_some_and(|at_ms| now_ms >= at_ms) && !self.was_dark {
+            self.shut_down(now_ms);
+        }
+        if now_ms >= self.next_ms && now_ms < self.end_ms() {
             self.next_ms = now_ms + self.random.random_range(100..1200);
-            self.inject(now_ms, sim);
+            self.inject(now_ms);
         }
     }
 
@@ -77,16 +107,13 @@ impl Faults {
         format!("{:?}", self.healing)
     }
 
-    /// Whether everything is whole again.
-    pub(super) fn are_over(&self) -> bool {
-        self.healing.is_empty()
-    }
-
-    fn heal(&mut self, now_ms: u64, healing: Healing, sim: &mut Sim<'_>) {
+    fn heal(&mut self, now_ms: u64, healing: Healing) {
         match healing {
-            Healing::Partition(from, to) => sim.repair(from, to),
-            Healing::OneWay(from, to) => sim.repair_oneway(from, to),
-            Healing::Hold(from, to) => sim.release(from, to),
+            Healing::Links(links) => {
+                for (from, to) in links {
+                    self.world.network.mend(from, to);
+                }
+            }
             Healing::Registry(number, was_long) => {
                 self.world.machines[number].is_cut.store(false, Ordering::Relaxed);
                 if was_long {
@@ -94,57 +121,48 @@ impl Faults {
                 }
             }
             Healing::Start(number) => {
-                let machine = &self.world.machines[number];
-                if sim.is_host_running(machine.name.as_str()) && !machine.has_ended.get() {
+                if self.world.machines[number].is_running() {
                     // Still handing over.
                     self.healing.push((now_ms + 200, Healing::Start(number)));
                     return;
                 }
-                sim.bounce(machine.name.as_str());
+                self.world.start(number);
                 self.away.retain(|other| *other != number);
             }
         }
     }
 
-    fn inject(&mut self, now_ms: u64, sim: &mut Sim<'_>) {
+    fn inject(&mut self, now_ms: u64) {
         self.injected += 1;
         let churn = self.world.scenario.churn;
         match self.random.random_range(0..if churn { 12 } else { 4 }) {
-            0..8 => self.break_a_link(now_ms, sim),
+            0..8 => self.break_a_link(now_ms),
             8 => self.cut_from_registry(now_ms),
             9 => self.add(),
             10 => self.drain(now_ms),
-            _ => self.crash(now_ms, sim),
+            _ => self.crash(now_ms),
         }
     }
 
-    fn break_a_link(&mut self, now_ms: u64, sim: &mut Sim<'_>) {
+    fn break_a_link(&mut self, now_ms: u64) {
         let machines = self.world.machines.len();
         let one = self.random.random_range(0..machines);
-        let auxiliary = self.world.machines[one].name.clone();
+        let auxiliary = self.world.machines[one].host;
         let other = if self.random.random_bool(0.7) || !self.world.scenario.churn {
-            format!("master-{}", self.random.random_range(0..self.world.scenario.masters))
+            self.world.masters[self.random.random_range(0..self.world.scenario.masters)]
         } else {
             let step = self.random.random_range(1..machines);
-            self.world.machines[(one + step) % machines].name.clone()
+            self.world.machines[(one + step) % machines].host
         };
         let (from, to) = if self.random.random_bool(0.5) { (other, auxiliary) } else { (auxiliary, other) };
         let until_ms = now_ms + self.random.random_range(50..LONGEST_MS);
-        let healing = match self.random.random_range(0..4) {
-            0 => {
-                sim.partition(from.as_str(), to.as_str());
-                Healing::Partition(from, to)
-            }
-            1 | 2 => {
-                sim.partition_oneway(from.as_str(), to.as_str());
-                Healing::OneWay(from, to)
-            }
-            _ => {
-                sim.hold(from.as_str(), to.as_str());
-                Healing::Hold(from, to)
-            }
-        };
-        self.healing.push((until_ms, healing));
+        let kind = self.random.random_range(0..4);
+        let links = if matches!(kind, 1 | 2) { vec![(from, to)] } else { vec![(from, to), (to, from)] };
+        for (from, to) in &links {
+            let mut wire = self.world.network.wire();
+            if kind == 3 { wire.hold(*from, *to) } else { wire.cut(*from, *to) }
+        }
+        self.healing.push((until_ms, Healing::Links(links)));
     }
 
     /// Cuts an auxiliary off from the registry: for a moment, or for so long that it is taken for dead.
@@ -183,18 +201,15 @@ impl Faults {
         self.healing.push((now_ms + self.random.random_range(500..8000), Healing::Start(number)));
     }
 
-    fn crash(&mut self, now_ms: u64, sim: &mut Sim<'_>) {
+    fn crash(&mut self, now_ms: u64) {
         let number = self.random.random_range(0..self.world.machines.len());
         if !self.is_running(number) || !self.may_lose(number) {
             return;
         }
         self.end(number);
-        let machine = &self.world.machines[number];
-        sim.crash(machine.name.as_str());
+        self.world.crash(number, self.random.random());
         if self.random.random_bool(0.3) {
-            machine.disk.replace(Arc::new(MemoryFiles::default()));
-        } else {
-            machine.disk.borrow().crash(self.random.random());
+            self.world.machines[number].disk.replace(Arc::new(MemoryFiles::default()));
         }
         // Back before its lease ends, or perhaps long after.
         let most_ms = if self.can_spare(number) { 12_000 } else { LEASE_TTL.as_millis() as u64 / 2 };
@@ -202,14 +217,24 @@ impl Faults {
     }
 
     /// All auxiliaries lose their power at once, and come back one after the other.
-    fn black_out(&mut self, now_ms: u64, sim: &mut Sim<'_>) {
+    fn black_out(&mut self, now_ms: u64) {
         self.was_dark = true;
         for number in 0..self.world.machines.len() {
-            let machine = &self.world.machines[number];
-            sim.crash(machine.name.as_str());
-            machine.disk.borrow().crash(self.random.random());
+            self.world.crash(number, self.random.random());
             self.away.push(number);
             self.healing.push((now_ms + self.random.random_range(100..2000), Healing::Start(number)));
+        }
+    }
+
+    /// All auxiliaries are told to stop at once, and come back one after the other.
+    fn shut_down(&mut self, now_ms: u64) {
+        self.was_dark = true;
+        for number in 0..self.world.machines.len() {
+            self.end(number);
+            if let Some(shutdown) = &*self.world.machines[number].shutdown.borrow() {
+                shutdown.cancel();
+            }
+            self.healing.push((now_ms + self.random.random_range(100..5000), Healing::Start(number)));
         }
     }
 
@@ -225,7 +250,7 @@ impl Faults {
     fn is_running(&self, number: usize) -> bool {
         let machine = &self.world.machines[number];
         let has_started = machine.is_enabled.get() && machine.shutdown.borrow().is_some();
-        has_started && !machine.has_ended.get() && !self.away.contains(&number)
+        has_started && machine.is_running() && !self.away.contains(&number)
     }
 
     /// Whether there is a spare without this auxiliary: with as many nodes as copies reads promise less.

@@ -1,11 +1,12 @@
 //! What is looked at once all faults are over: whether the owners of each key hold the same, and nobody else anything.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_cluster::{Mechanisms, Placement};
+use annulus_service::net::Net as _;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Request, StatusCode};
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 
 use super::client::Notes;
+use super::net::SimNet;
 use super::world::World;
 
 /// How long the cluster has to converge.
@@ -27,27 +29,20 @@ enum Copy {
     NoAnswer,
 }
 
-/// Waits until all is quiet, then until the cluster has converged, and notes what keeps it from that.
-pub(super) async fn inspect(
-    world: Rc<World>,
-    is_quiet: Rc<Cell<bool>>,
-    notes: Rc<RefCell<Notes>>,
-) -> turmoil::Result {
-    while !is_quiet.get() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+/// Waits until the cluster has converged, and notes what keeps it from that.
+pub(super) async fn inspect(world: Rc<World>, net: SimNet, notes: Rc<RefCell<Notes>>) {
     let end = tokio::time::Instant::now() + CONVERGES_WITHIN;
     loop {
-        let strays = look(&world).await;
+        let strays = look(&world, &net).await;
         if strays.is_empty() || tokio::time::Instant::now() > end {
             notes.borrow_mut().outcome.strays = strays;
-            return Ok(());
+            return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn look(world: &World) -> Vec<String> {
+async fn look(world: &World, net: &SimNet) -> Vec<String> {
     let Some(roster) = world.roster() else { return vec!["there is no roster".to_owned()] };
     if !roster.is_settled() {
         let waiting: Vec<_> = roster
@@ -70,7 +65,7 @@ async fn look(world: &World) -> Vec<String> {
         let owners = placement.holders(annulus_ring::key_hash(key.as_bytes())).current;
         let mut held = Vec::new();
         for (node, placed) in placement.nodes().iter().enumerate() {
-            let copy = ask(&placed.seat.node.address, &key).await;
+            let copy = ask(net, &placed.seat.node.address, &key).await;
             let owns = owners.iter().take(replicas).any(|owner| owner == node);
             held.push((placed.seat.node.name.clone(), owns, copy));
         }
@@ -86,9 +81,9 @@ async fn look(world: &World) -> Vec<String> {
     strays
 }
 
-async fn ask(address: &str, key: &str) -> Copy {
+async fn ask(net: &SimNet, address: &str, key: &str) -> Copy {
     let exchange = async {
-        let io = turmoil::net::TcpStream::connect(address).await.ok()?;
+        let io = net.dial(address).await.ok()?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.ok()?;
         let driver = tokio::spawn(connection);
         let request = Request::get(format!("/entries/{key}")).header(HOST, address);

@@ -8,6 +8,8 @@ use annulus_cluster::registry::{Keeper, MemoryRegistry};
 use annulus_cluster::{Authority, AuthorityError, Beat, Roster};
 use futures_util::future::BoxFuture;
 
+use super::net::SimNet;
+
 /// How long the registry takes to answer.
 const LATENCY: Duration = Duration::from_millis(3);
 /// How long one who is cut off waits before giving up.
@@ -17,15 +19,19 @@ const PATIENCE: Duration = Duration::from_millis(200);
 pub(super) struct Linked {
     pub(super) keeper: Keeper<MemoryRegistry>,
     pub(super) is_cut: Arc<AtomicBool>,
+    /// Of the program that asks.
+    pub(super) net: SimNet,
 }
 
 impl Linked {
     async fn cross(&self) -> Result<(), AuthorityError> {
+        self.net.while_alive().await;
         if self.is_cut.load(Ordering::Relaxed) {
             tokio::time::sleep(PATIENCE).await;
             return Err(AuthorityError::Unreachable("cut off".to_owned()));
         }
         tokio::time::sleep(LATENCY).await;
+        self.net.while_alive().await;
         Ok(())
     }
 }
@@ -71,6 +77,11 @@ impl Authority for Linked {
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {
-        self.keeper.changed()
+        let changed = self.keeper.changed();
+        let latency = self.net.own_latency();
+        Box::pin(async move {
+            changed.await;
+            tokio::time::sleep(latency).await;
+        })
     }
 }

@@ -1,69 +1,56 @@
 //! One run of the simulation.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
+
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::client::{Notes, client};
 use super::faults::Faults;
 use super::inspect::inspect;
 use super::outcome::Outcome;
 use super::scenario::Scenario;
-use super::world::{World, auxiliary, master};
-
-/// How much simulated time one step takes.
-const TICK_MS: u64 = 5;
+use super::world::{World, check, master};
 
 /// Runs a scenario to its end.
 ///
 /// # Panics
 /// Where the simulation itself fails, which no fault should bring about.
 pub fn run(scenario: Scenario) -> Outcome {
-    let mut builder = turmoil::Builder::new();
-    builder
-        .rng_seed(scenario.seed)
-        .simulation_duration(scenario.duration * 4 + Duration::from_secs(120))
-        .tick_duration(Duration::from_millis(TICK_MS))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(15))
-        .tcp_capacity(1024)
-        .enable_random_order()
-        .epoch(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-    let mut sim = builder.build();
+    // The clock goes on to when the next thing happens as soon as nothing is left to do.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
+    LocalSet::new().block_on(&runtime, simulate(scenario))
+}
+
+async fn simulate(scenario: Scenario) -> Outcome {
     let world = World::new(scenario);
-    for number in 0..scenario.all_auxiliaries() {
-        let world = Rc::clone(&world);
-        sim.host(format!("aux-{number}"), move || auxiliary(Rc::clone(&world), number));
-    }
-    for number in 0..scenario.masters {
-        let world = Rc::clone(&world);
-        sim.host(format!("master-{number}"), move || master(Rc::clone(&world), number));
-    }
+    let carrier = spawn_local(world.network.clone().carry());
+    (0..scenario.all_auxiliaries()).for_each(|number| world.start(number));
+    let masters: Vec<_> =
+        (0..scenario.masters).map(|number| spawn_local(master(Rc::clone(&world), number))).collect();
     let notes = Rc::new(RefCell::new(Notes::new(scenario.keys)));
+    let outside = world.network.wire().add_host("outside".to_owned());
+    let net = world.network.start(outside, 0);
+    let mut clients = JoinSet::new();
     for number in 0..scenario.clients {
-        sim.client(format!("client-{number}"), client(number, scenario, Rc::clone(&notes)));
+        clients.spawn_local(client(number, scenario, net.clone(), Rc::clone(&notes)));
     }
-    let is_quiet = Rc::new(Cell::new(false));
-    sim.client("inspector", inspect(Rc::clone(&world), Rc::clone(&is_quiet), Rc::clone(&notes)));
     let mut faults = Faults::new(Rc::clone(&world));
-    let mut now_ms = 0;
-    let end_ms = scenario.duration.as_millis() as u64;
-    let step = |sim: &mut turmoil::Sim<'_>, faults: &Faults| {
-        sim.step().unwrap_or_else(|error| {
-            panic!(
-                "SEED={}: the simulation fails: {error}; still broken: {}",
-                scenario.seed,
-                faults.describe()
-            )
-        })
+    let limit = scenario.duration * 4 + Duration::from_secs(120);
+    let whole = async {
+        faults.run().await;
+        inspect(Rc::clone(&world), net, Rc::clone(&notes)).await;
+        while let Some(ended) = clients.join_next().await {
+            ended.unwrap_or_else(|error| panic!("SEED={}: a client failed: {error}", scenario.seed));
+        }
     };
-    while !step(&mut sim, &faults) {
-        now_ms += TICK_MS;
-        world.now_ms.store(now_ms, Ordering::Relaxed);
-        faults.at(now_ms, &mut sim);
-        is_quiet.set(now_ms > end_ms && faults.are_over());
-    }
+    let is_over = tokio::time::timeout(limit, whole).await.is_ok();
+    assert!(is_over, "SEED={}: it does not end; still broken: {}", scenario.seed, faults.describe());
+    carrier.abort();
+    masters.into_iter().for_each(check);
+    world.check();
     let mut outcome = notes.borrow().outcome.clone();
     outcome.blackout = scenario.blackout_ms().map(|at_ms| at_ms * 1000);
     outcome.faults = faults.injected;

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub churn: bool,
     /// Whether all auxiliaries lose their power at once, halfway, and come back with what is on their disks.
     pub blackout: bool,
+    /// Whether all auxiliaries are told to stop at once, halfway, and come back one after the other.
+    pub shutdown: bool,
     /// Whether auxiliaries have disks.
     pub disks: bool,
     /// Whether snapshots are written beside and renamed, or in place.
@@ -69,6 +71,7 @@ impl Scenario {
             skew_ms: 0,
             churn: false,
             blackout: false,
+            shutdown: false,
             disks: false,
             atomic_snapshots: true,
             pause_ms: 40,
@@ -106,6 +109,11 @@ impl Scenario {
         Self { blackout: true, disks: true, pause_ms: 120, ..Self::new(seed) }
     }
 
+    /// Halfway all auxiliaries are told to stop at once; everything must be back.
+    pub fn shutdown(seed: u64) -> Self {
+        Self { shutdown: true, disks: true, pause_ms: 120, ..Self::new(seed) }
+    }
+
     /// How keys are laid out.
     pub(crate) fn layout(&self) -> Layout {
         let replicas = if self.everywhere { Layout::ALL } else { self.replicas };
@@ -114,7 +122,16 @@ impl Scenario {
 
     /// When the power fails.
     pub(crate) fn blackout_ms(&self) -> Option<u64> {
-        self.blackout.then_some(self.duration.as_millis() as u64 / 2)
+        self.blackout.then_some(self.halfway_ms())
+    }
+
+    /// When all auxiliaries are told to stop.
+    pub(crate) fn shutdown_ms(&self) -> Option<u64> {
+        self.shutdown.then_some(self.halfway_ms())
+    }
+
+    fn halfway_ms(&self) -> u64 {
+        self.duration.as_millis() as u64 / 2
     }
 
     /// Whether a miss may be read at any time.

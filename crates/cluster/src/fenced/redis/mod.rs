@@ -1,9 +1,12 @@
 //! The home in Redis. Under the prefix: the lease `leader` and its token `leader:token`; for each dataset what is known of it
-//! (`dataset:NAME`, a hash) and its data (`dataset:NAME:data`, with a TTL). One server, or a primary behind one address.
+//! (`dataset:NAME`, a hash), its data (`dataset:NAME:data`, with a TTL) and data on its way there (`dataset:NAME:next:TERM:ATTEMPT`).
+//! One server, or a primary behind one address.
 
 mod answers;
+mod publish;
 mod scripts;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +16,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{FromRedisValue, RedisResult, ScriptInvocation};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use self::scripts::Scripts;
@@ -34,6 +38,8 @@ pub struct RedisStore {
     /// For data, each in turn; empty where all share one connection.
     pool: Vec<Link>,
     turn: AtomicUsize,
+    /// For each dataset, how often this store has begun to publish it.
+    attempts: Mutex<BTreeMap<String, u64>>,
     is_connected: Arc<AtomicBool>,
 }
 
@@ -55,6 +61,7 @@ impl RedisStore {
             own: link(),
             pool: (1..pool_size).map(|_| link()).collect(),
             turn: AtomicUsize::new(0),
+            attempts: Mutex::default(),
             is_connected: Arc::default(),
         })
     }
@@ -127,18 +134,7 @@ impl FencedStore for RedisStore {
         writer: Writer<'a>,
         publication: Publication<'a>,
     ) -> BoxFuture<'a, Result<Published, StoreError>> {
-        Box::pin(async move {
-            let Publication { dataset, data, note, ttl, above } = publication;
-            let head = self.head_key(dataset);
-            let mut script = self.scripts.publish.key(&self.lease);
-            script.key(&self.token).key(&head).key(self.data_key(dataset));
-            script.arg(writer.id).arg(writer.token).arg(&data[..]).arg(note).arg(ms(ttl)).arg(above);
-            script.arg(channel(&self.prefix, dataset)).arg(dataset);
-            // The script has a copy of its own.
-            drop(data);
-            let (done, revision, at_ms): (u64, u64, u64) = self.run(self.data_link(), &head, script).await?;
-            Ok(if done == 1 { Published::As { revision, at_ms } } else { Published::Refused })
-        })
+        Box::pin(self.publish_in_pieces(writer, publication))
     }
 
     fn confirm<'a>(

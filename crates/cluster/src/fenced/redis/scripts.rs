@@ -48,14 +48,34 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 ";
 
-/// `KEYS[3]`, `[4]`: head and data. `ARGV[3]` on: data, note, TTL in ms, the revision to be above, channel, dataset. Where
-/// telling is forbidden the publication holds all the same: followers ask besides.
+/// `KEYS[3]`, `[4]`: where the data is put aside, and where that of the attempt before was. `ARGV[3]` on: a piece of it, how many
+/// bytes stand before it, how long it stays aside, in ms. 2: something else stands before it.
+const STAGE: &str = r"
+if is_fenced_out() then return 0 end
+if redis.call('STRLEN', KEYS[3]) ~= tonumber(ARGV[4]) then return 2 end
+redis.call('UNLINK', KEYS[4])
+redis.call('APPEND', KEYS[3], ARGV[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[5])
+return 1
+";
+
+/// `KEYS[3]` to `[5]`: head, data, and where data was put aside. `ARGV[3]` on: the data, or what follows what was put aside; note,
+/// TTL in ms, the revision to be above, channel, dataset, how many bytes were put aside. Where telling is forbidden the
+/// publication holds all the same: followers ask besides. 2: what was put aside is not there.
 const PUBLISH: &str = r"
 if is_fenced_out() then return {0, 0, 0} end
+local aside = tonumber(ARGV[9])
+if redis.call('STRLEN', KEYS[5]) ~= aside then return {2, 0, 0} end
 local head = redis.call('HMGET', KEYS[3], 'revision', 'floor')
 local below = math.max(tonumber(head[1] or '0') or 0, tonumber(head[2] or '0') or 0, tonumber(ARGV[6]))
 local revision = math.max(below + 1, now)
-redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[5])
+if aside > 0 then
+  redis.call('APPEND', KEYS[5], ARGV[3])
+  redis.call('PEXPIRE', KEYS[5], ARGV[5])
+  redis.call('RENAME', KEYS[5], KEYS[4])
+else
+  redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[5])
+end
 redis.call('HSET', KEYS[3], 'revision', text(revision), 'token', ARGV[2], 'floor', text(revision),
   'updated_ms', text(now), 'checked_ms', text(now), 'note', ARGV[4])
 redis.pcall('PUBLISH', ARGV[7], ARGV[8] .. '_updated:' .. text(revision) .. ':' .. time[1])
@@ -112,6 +132,7 @@ pub(super) struct Scripts {
     pub(super) acquire: Script,
     pub(super) renew: Script,
     pub(super) release: Script,
+    pub(super) stage: Script,
     pub(super) publish: Script,
     pub(super) confirm: Script,
     pub(super) mark_cached: Script,
@@ -126,6 +147,7 @@ impl Scripts {
             acquire: script(&[COMMON, ACQUIRE]),
             renew: script(&[FENCE, RENEW]),
             release: script(&[RELEASE]),
+            stage: script(&[FENCE, STAGE]),
             publish: script(&[COMMON, FENCE, PUBLISH]),
             confirm: script(&[COMMON, FENCE, CONFIRM]),
             mark_cached: script(&[FENCE, MARK_CACHED]),

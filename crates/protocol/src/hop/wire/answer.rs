@@ -8,7 +8,7 @@ use super::Broken;
 use super::token::{Words, decode, line, marks, number, push_flag, push_number, push_text};
 use crate::Version;
 use crate::hop::{CopyState, MissReason, Refusal, Taken, TakenBefore};
-use crate::value::{Content, OCTET_STREAM, StoredValue, check_content_type};
+use crate::value::{Content, OCTET_STREAM, StoredValue, Used, check_content_type};
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,8 +94,15 @@ impl AnswerHead {
 
 fn read_value(words: Words<'_>) -> Result<StoredValue, Broken> {
     let content = Content { content_type: Cow::Borrowed(OCTET_STREAM), bytes: Bytes::new() };
-    let mut value =
-        StoredValue { version: Version::ZERO, origin: None, ttl_left_ms: None, flags: 0, marks: 0, content };
+    let mut value = StoredValue {
+        version: Version::ZERO,
+        origin: None,
+        ttl_left_ms: None,
+        flags: 0,
+        marks: 0,
+        used: Used::default(),
+        content,
+    };
     for word in words {
         match word {
             [b'c', digits @ ..] => value.version = Version(number(digits)?),
@@ -104,6 +111,11 @@ fn read_value(words: Words<'_>) -> Result<StoredValue, Broken> {
                 value.flags = u32::try_from(number(digits)?).map_err(|_| Broken("flags out of range"))?;
             }
             [b'm', digits @ ..] => value.marks = marks(digits)?,
+            b"h" => value.used.before = true,
+            [b'l', digits @ ..] => {
+                value.used.idle_s =
+                    u32::try_from(number(digits)?).map_err(|_| Broken("a time out of range"))?;
+            }
             [b'o', digits @ ..] => value.origin = Some(Version(number(digits)?)),
             [b'y', text @ ..] => {
                 let mut decoded = Vec::new();
@@ -180,6 +192,8 @@ pub struct ValueHead<'a> {
     pub flags: u32,
     /// As [`StoredValue::marks`].
     pub marks: u8,
+    /// How it was used before, where that was asked.
+    pub used: Option<Used>,
     /// The media type.
     pub content_type: &'a str,
 }
@@ -201,6 +215,12 @@ impl ValueHead<'_> {
         }
         if let Some(origin) = self.origin {
             push_flag(out, b'o', origin.0);
+        }
+        if let Some(used) = self.used {
+            if used.before {
+                out.extend_from_slice(b" h");
+            }
+            push_flag(out, b'l', used.idle_s.into());
         }
         if self.content_type != OCTET_STREAM {
             push_text(out, b'y', self.content_type);
@@ -306,7 +326,8 @@ mod tests {
 
     #[test]
     fn a_value_and_a_miss_read_back() {
-        for content_type in [OCTET_STREAM, "text/html; charset=utf-8"] {
+        for (content_type, before) in [(OCTET_STREAM, true), ("text/html; charset=utf-8", false)] {
+            let used = Used { before, idle_s: 7 };
             let head = ValueHead {
                 length: 5,
                 version: Version(9),
@@ -314,6 +335,7 @@ mod tests {
                 ttl_left_ms: Some(0),
                 flags: u32::MAX,
                 marks: 3,
+                used: Some(used),
                 content_type,
             };
             let AnswerHead::Value { value, length } = read(&encoded(|out| head.encode(out))) else {
@@ -321,7 +343,7 @@ mod tests {
             };
             assert_eq!((length, value.version, value.origin), (5, Version(9), Some(Version(8))));
             assert_eq!((value.ttl_left_ms, value.flags, value.marks), (Some(0), u32::MAX, 3));
-            assert_eq!(value.content.content_type, content_type);
+            assert_eq!((value.used, &*value.content.content_type), (used, content_type));
         }
         for reason in MissReason::ALL {
             let line = encoded(|out| encode_miss(out, Version(4), reason, true));

@@ -5,7 +5,7 @@ use super::token::{
     Words, check_key, decode, line, marks, number, push_flag, push_key, push_number, push_text,
 };
 use crate::Version;
-use crate::hop::{Condition, CopyWrite};
+use crate::hop::{Condition, CopyWrite, Look};
 use crate::value::{OCTET_STREAM, check_content_type};
 
 /// A request, its key and value still where they came in.
@@ -22,6 +22,8 @@ pub enum Request<'a> {
     Get {
         /// The key.
         key: &'a [u8],
+        /// How it is read.
+        look: Look,
     },
     /// The promise to refuse whatever is below the ballot, and the copy.
     Promise {
@@ -63,6 +65,8 @@ pub struct WriteHead<'a> {
     pub origin: Option<Version>,
     /// What must hold of the copy.
     pub condition: Condition,
+    /// Whether what it writes counts as read.
+    pub fetched: bool,
     /// The media type.
     pub content_type: &'a str,
 }
@@ -146,10 +150,12 @@ type Traced<'a> = (Request<'a>, Option<&'a [u8]>);
 fn read_get<'a>(mut words: Words<'a>, scratch: &'a mut Scratch) -> Result<Traced<'a>, Broken> {
     let mut key = words.next().unwrap_or_default();
     let (mut ballot, mut trace) = (None, None);
-    let mut encoded = false;
+    let (mut encoded, mut look) = (false, Look::Plain);
     for word in words {
         match word {
             b"b" => encoded = true,
+            b"h" => look = Look::ShowsUse,
+            b"u" => look = Look::Aside,
             [b'i', text @ ..] => trace = Some(text),
             [b'P', digits @ ..] => ballot = Some(Version(number(digits)?)),
             _ => return Err(Broken("a flag that is none")),
@@ -159,7 +165,7 @@ fn read_get<'a>(mut words: Words<'a>, scratch: &'a mut Scratch) -> Result<Traced
         key = decode(key, &mut scratch.key)?;
     }
     let key = check_key(key)?;
-    Ok((ballot.map_or(Request::Get { key }, |ballot| Request::Promise { key, ballot }), trace))
+    Ok((ballot.map_or(Request::Get { key, look }, |ballot| Request::Promise { key, ballot }), trace))
 }
 
 fn read_put<'a>(
@@ -176,6 +182,7 @@ fn read_put<'a>(
         marks: 0,
         origin: None,
         condition: Condition::Always,
+        fetched: false,
         content_type: OCTET_STREAM,
     };
     let (mut content_type, mut encoded) = (None, false);
@@ -186,6 +193,7 @@ fn read_put<'a>(
             b"ME" => head.condition = Condition::Absent,
             b"MR" => head.condition = Condition::Present,
             b"P" => head.condition = Condition::Promised,
+            b"h" => head.fetched = true,
             [b'E', digits @ ..] => head.version = Version(number(digits)?),
             [b'C', digits @ ..] => head.condition = Condition::VersionIs(Version(number(digits)?)),
             [b'F', digits @ ..] => {
@@ -225,9 +233,14 @@ pub fn encode_flush(out: &mut Vec<u8>, version: Version) {
 }
 
 /// Writes [`Request::Get`].
-pub fn encode_get(out: &mut Vec<u8>, key: &[u8], trace: Option<&[u8]>) {
+pub fn encode_get(out: &mut Vec<u8>, key: &[u8], look: Look, trace: Option<&[u8]>) {
     out.extend_from_slice(b"mg ");
     push_key(out, key, |_| {});
+    match look {
+        Look::Plain => {}
+        Look::ShowsUse => out.extend_from_slice(b" h"),
+        Look::Aside => out.extend_from_slice(b" u"),
+    }
     end(out, trace);
 }
 
@@ -260,6 +273,9 @@ pub fn encode_put(out: &mut Vec<u8>, key: &[u8], write: &CopyWrite, trace: Optio
     }
     if let Some(origin) = write.origin {
         push_flag(out, b'o', origin.0);
+    }
+    if write.fetched {
+        out.extend_from_slice(b" h");
     }
     match write.condition {
         Condition::Always => {}
@@ -319,9 +335,10 @@ mod tests {
             marks in 0_u8..16,
             origin in prop::option::of(any::<u64>()),
             condition in condition(),
+            fetched in any::<bool>(),
         ) -> CopyWrite {
             let (version, origin) = (Version(version), origin.map(Version));
-            CopyWrite { version, value, ttl_left_ms, flags, marks, origin, condition }
+            CopyWrite { version, value, ttl_left_ms, flags, marks, origin, condition, fetched }
         }
     }
 
@@ -354,16 +371,21 @@ mod tests {
             prop_assert_eq!(value, write.value.as_ref().map(|content| &content.bytes[..]));
             let content_type = write.value.as_ref().map_or(OCTET_STREAM, |content| &*content.content_type);
             prop_assert_eq!(head.content_type, content_type);
+            prop_assert_eq!(head.fetched, write.fetched);
             let read = (head.version, head.ttl_left_ms, (head.flags, head.marks), head.origin, head.condition);
             prop_assert_eq!(read, (write.version, write.ttl_left_ms, (write.flags, write.marks), write.origin, write.condition));
         }
 
         #[test]
-        fn a_read_and_a_promise_read_back(key in prop::collection::vec(any::<u8>(), 1..=250), ballot in any::<u64>()) {
+        fn a_read_and_a_promise_read_back(
+            key in prop::collection::vec(any::<u8>(), 1..=250),
+            ballot in any::<u64>(),
+            look in prop_oneof![Just(Look::Plain), Just(Look::ShowsUse), Just(Look::Aside)],
+        ) {
             let mut sent = Vec::new();
-            encode_get(&mut sent, &key, None);
+            encode_get(&mut sent, &key, look, None);
             let mut scratch = Scratch::default();
-            let expected = Step::Request { request: Request::Get { key: &key }, consumed: sent.len(), trace: None };
+            let expected = Step::Request { request: Request::Get { key: &key, look }, consumed: sent.len(), trace: None };
             prop_assert_eq!(Step::read(&sent, &mut scratch, 0).unwrap(), expected);
             sent.clear();
             encode_promise(&mut sent, &key, Version(ballot), Some(b"00-1-2-01"));

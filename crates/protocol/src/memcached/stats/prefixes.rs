@@ -1,9 +1,12 @@
 //! Counters by prefix of the key.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BufMut;
 
+use crate::memcached::Detail;
 use crate::memcached::outcome::Outcome;
 use crate::memcached::render::{END, put_key};
 use crate::memcached::wants::{Tally, Wants};
@@ -53,6 +56,45 @@ impl PrefixCounts {
             out.put_slice(format!(" get {get} hit {hit} set {set} del {del}\r\n").as_bytes());
         }
         out.put_slice(END);
+    }
+}
+
+/// What a server counts by prefix, from `stats detail on` to `stats detail off`.
+#[derive(Debug, Default)]
+pub struct Prefixes {
+    is_on: AtomicBool,
+    counts: Mutex<PrefixCounts>,
+}
+
+impl Prefixes {
+    /// Counts what came of one key, if that is wanted.
+    pub fn count(&self, wants: &Wants, key: &[u8], outcome: &Outcome<'_>) {
+        if self.is_on() {
+            self.counts().count(wants, key, outcome);
+        }
+    }
+
+    /// Whether it counts.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Starts anew.
+    pub fn reset(&self) {
+        self.counts().reset();
+    }
+
+    /// Answers `stats detail`.
+    pub fn answer(&self, detail: Detail, out: &mut impl BufMut) {
+        if detail == Detail::Dump {
+            return self.counts().render(out);
+        }
+        self.is_on.store(detail == Detail::On, Ordering::Relaxed);
+        out.put_slice(b"OK\r\n");
+    }
+
+    fn counts(&self) -> MutexGuard<'_, PrefixCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

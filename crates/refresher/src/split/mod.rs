@@ -1,15 +1,16 @@
 //! From a body to a snapshot: whole, or one item for each element of an array or member of an object. All or nothing.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
+mod elements;
 
-use annulus_protocol::dataset::{Item, Snapshot};
+use std::borrow::Cow;
+
+use annulus_protocol::dataset::{Items, Snapshot, SortedItems, TooManyNames};
 use annulus_protocol::key::MAX_KEY_BYTES;
 use annulus_service::config::DatasetSettings;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use bytes::Bytes;
 use serde_json::value::RawValue;
+
+use self::elements::each_element;
 
 /// What a body becomes, by its dataset's `key` and `items`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub enum SplitError {
     /// Two items would be one entry.
     #[error("two items of the body have the key {0:?}")]
     Twice(String),
+    /// There is no end of names.
+    #[error(transparent)]
+    Names(#[from] TooManyNames),
     /// A key that no entry can have.
     #[error("the key of item {at} of the body has {length} bytes; a key has 1 to {MAX_KEY_BYTES}")]
     Key {
@@ -125,7 +129,7 @@ impl Rule {
     ///
     /// # Errors
     /// [`SplitError`]: then nothing of the body is of use.
-    pub fn apply(&self, body: Vec<u8>, content_type: &str, before: &[&str]) -> Result<Snapshot, SplitError> {
+    pub fn apply(&self, body: Bytes, content_type: &str, before: &[&str]) -> Result<Snapshot, SplitError> {
         let Self::Items { prefix, pattern, pointer } = self else {
             if is_json(content_type) {
                 let parsed: Result<&RawValue, _> = serde_json::from_slice(&body);
@@ -134,15 +138,12 @@ impl Rule {
             return Ok(Snapshot::whole(body, content_type));
         };
         let items = items(&body, prefix, pattern, pointer)?;
-        let removed: Vec<&str> = {
-            let present: HashSet<&str> = items.iter().map(|item| &*item.name).collect();
-            before.iter().copied().filter(|name| !present.contains(name)).collect()
-        };
-        Ok(Snapshot::split(body, content_type, items, &removed))
+        let removed: Vec<&str> = before.iter().copied().filter(|name| !items.contains(name)).collect();
+        Ok(Snapshot::split(body, content_type, &items, &removed))
     }
 }
 
-fn items(body: &[u8], prefix: &str, pattern: &[Part], pointer: &[String]) -> Result<Vec<Item>, SplitError> {
+fn items(body: &[u8], prefix: &str, pattern: &[Part], pointer: &[String]) -> Result<SortedItems, SplitError> {
     let json = |error: serde_json::Error| SplitError::Json(error.to_string());
     let whole: &RawValue = serde_json::from_slice(body).map_err(json)?;
     let there = || {
@@ -153,23 +154,20 @@ fn items(body: &[u8], prefix: &str, pattern: &[Part], pointer: &[String]) -> Res
         })
     };
     let found = descend(whole, pointer).ok_or_else(there)?;
-    let raw: Elements<'_> = serde_json::from_str(found.get()).map_err(|_| there())?;
-    let mut items = Vec::with_capacity(raw.0.len());
-    for (at, (member, value)) in raw.0.into_iter().enumerate() {
-        let name = name(at + 1, member.as_deref(), value, pattern)?;
+    let (mut items, mut at) = (Items::of_body(body.len()), 0);
+    let visit = |member: Option<&str>, value: &RawValue| {
+        at += 1;
+        let name = name(at, member, value, pattern)?;
         let length = prefix.len() + name.len();
         if name.is_empty() || length > MAX_KEY_BYTES {
-            return Err(SplitError::Key { at: at + 1, length });
+            return Err(SplitError::Key { at, length });
         }
         // Both are pieces of the same body.
         let start = value.get().as_ptr().addr() - body.as_ptr().addr();
-        items.push(Item { name: name.into(), start: start as u32, length: value.get().len() as u32 });
-    }
-    let mut seen = HashSet::with_capacity(items.len());
-    match items.iter().find(|item| !seen.insert(&*item.name)) {
-        Some(twice) => Err(SplitError::Twice(format!("{prefix}{}", twice.name))),
-        None => Ok(items),
-    }
+        Ok(items.push(&name, start as u32, value.get().len() as u32)?)
+    };
+    each_element(found, visit).ok_or_else(there)??;
+    items.sorted().map_err(|same| SplitError::Twice(format!("{prefix}{}", same.0)))
 }
 
 fn name(at: usize, member: Option<&str>, value: &RawValue, pattern: &[Part]) -> Result<String, SplitError> {
@@ -191,9 +189,15 @@ fn name(at: usize, member: Option<&str>, value: &RawValue, pattern: &[Part]) -> 
 /// Goes down by names of members.
 fn descend<'a>(mut value: &'a RawValue, path: &[String]) -> Option<&'a RawValue> {
     for step in path {
-        let Elements(members) = serde_json::from_str(value.get()).ok()?;
-        let is_step = |(name, _): &(Option<Cow<'_, str>>, _)| name.as_deref() == Some(step);
-        value = members.into_iter().find(is_step)?.1;
+        let mut next = None;
+        let visit = |name: Option<&str>, member: &'a RawValue| {
+            if next.is_none() && name == Some(step) {
+                next = Some(member);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        };
+        each_element(value, visit)?.ok()?;
+        value = next?;
     }
     Some(value)
 }
@@ -213,43 +217,6 @@ fn is_json(content_type: &str) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
-/// The elements of an array, or the members of an object with their names, as they stand in the text.
-struct Elements<'a>(Vec<(Option<Cow<'a, str>>, &'a RawValue)>);
-
-/// A name of a member: borrowed unless it is escaped.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Elements<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Elements<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array or an object")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(value) = array.next_element()? {
-                    elements.push((None, value));
-                }
-                Ok(Elements(elements))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-                let mut elements = Vec::new();
-                while let Some((Name(name), value)) = object.next_entry()? {
-                    elements.push((Some(name), value));
-                }
-                Ok(Elements(elements))
-            }
-        }
-        from.deserialize_any(Reader)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -266,9 +233,9 @@ mod tests {
     /// The entries of a body: keys and values.
     fn split(key: &str, items: Option<&str>, body: &str) -> Result<Vec<(String, String)>, SplitError> {
         let rule = rule(key, items)?;
-        let snapshot = rule.apply(body.as_bytes().to_vec(), "application/json", &[])?;
-        let read = Snapshot::parse(snapshot.bytes().clone()).unwrap();
-        let text = |value: bytes::Bytes| String::from_utf8(value.to_vec()).unwrap();
+        let snapshot = rule.apply(Bytes::copy_from_slice(body.as_bytes()), "application/json", &[])?;
+        let read = Snapshot::parse(snapshot.pieces().flatten().copied().collect()).unwrap();
+        let text = |value: Bytes| String::from_utf8(value.to_vec()).unwrap();
         Ok(read.iter().map(|(name, value)| (rule.key(name), text(value))).collect())
     }
 
@@ -317,18 +284,22 @@ mod tests {
     #[test]
     fn a_whole_body_must_be_json_only_where_it_says_so() {
         let whole = rule("page", None).unwrap();
-        assert!(whole.apply(b"<html>".to_vec(), "text/html", &[]).is_ok());
-        assert!(whole.apply(b"{}".to_vec(), "application/json; charset=utf-8", &[]).is_ok());
+        assert!(whole.apply(Bytes::from_static(b"<html>"), "text/html", &[]).is_ok());
+        assert!(whole.apply(Bytes::from_static(b"{}"), "application/json; charset=utf-8", &[]).is_ok());
         for kind in ["application/json", "application/problem+json"] {
-            assert!(matches!(whole.apply(b"<html>".to_vec(), kind, &[]), Err(SplitError::Json(_))), "{kind}");
+            assert!(
+                matches!(whole.apply(Bytes::from_static(b"<html>"), kind, &[]), Err(SplitError::Json(_))),
+                "{kind}"
+            );
         }
     }
 
     #[test]
     fn names_that_are_no_more_are_noted_as_removed() {
         let rule = rule("r/{c}", None).unwrap();
-        let snapshot =
-            rule.apply(b"{\"a\":1,\"b\":2}".to_vec(), "application/json", &["b", "c", "d"]).unwrap();
+        let snapshot = rule
+            .apply(Bytes::from_static(b"{\"a\":1,\"b\":2}"), "application/json", &["b", "c", "d"])
+            .unwrap();
         assert_eq!(snapshot.removed().collect::<Vec<_>>(), ["c", "d"]);
     }
 

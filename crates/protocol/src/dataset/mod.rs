@@ -1,6 +1,7 @@
 //! A dataset as replicas hand it around: the body as the upstream sent it, and where in it each item stands.
 //!
-//! All of it is one run of bytes, so that one revision is one allocation and items are slices of it:
+//! In the home it is one run of bytes, so that items are slices of it; who makes it keeps the body where it came, and what is
+//! put behind it beside that, so that nothing large is copied:
 //!
 //! ```text
 //! body | places: per item, in order of names | names | removed names | content type | footer
@@ -9,7 +10,13 @@
 //! A place is the end of the name, and the start and length of the value in the body, each 32 bits, little endian. The footer
 //! has the lengths of all parts.
 
-use bytes::{Bytes, BytesMut};
+mod items;
+mod room;
+
+use bytes::Bytes;
+
+pub use self::items::{Item, Items, SameName, SortedItems, TooManyNames};
+pub use self::room::Room;
 
 /// The largest body: places have 32 bits.
 pub const MAX_BODY_BYTES: usize = 1 << 30;
@@ -19,13 +26,16 @@ const PLACE_BYTES: usize = 12;
 const FOOTER_BYTES: usize = 6 * 4 + MAGIC.len();
 
 /// One revision of a dataset. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Snapshot {
+    /// The body, and what is behind it unless that is `apart`.
     bytes: Bytes,
+    /// What is behind the body, where this was not read but made.
+    apart: Option<Bytes>,
     parts: Parts,
 }
 
-/// Where the parts end, and how many items there are.
+/// The lengths of the parts, and how many items there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Parts {
     body: usize,
@@ -34,17 +44,6 @@ struct Parts {
     removed: usize,
     content_type: usize,
     is_split: bool,
-}
-
-/// An item: its name, and where in the body its value stands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Item {
-    /// 1 byte or more.
-    pub name: Box<str>,
-    /// The first byte of its value.
-    pub start: u32,
-    /// The length of its value.
-    pub length: u32,
 }
 
 /// Why bytes are no snapshot.
@@ -57,57 +56,51 @@ impl Snapshot {
     ///
     /// # Panics
     /// Where the body is larger than [`MAX_BODY_BYTES`].
-    pub fn whole(body: Vec<u8>, content_type: &str) -> Self {
+    pub fn whole(body: Bytes, content_type: &str) -> Self {
         Self::build(body, content_type, None, &[])
     }
 
-    /// A body of items, which need be in no order and must have distinct names and values inside the body. `removed` names
-    /// those whose entries are to be deleted.
+    /// A body of items whose values are inside it. `removed` names those whose entries are to be deleted.
     ///
     /// # Panics
     /// Where the body is larger than [`MAX_BODY_BYTES`].
-    pub fn split(body: Vec<u8>, content_type: &str, mut items: Vec<Item>, removed: &[&str]) -> Self {
-        items.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-        Self::build(body, content_type, Some(&items), removed)
+    pub fn split(body: Bytes, content_type: &str, items: &SortedItems, removed: &[&str]) -> Self {
+        Self::build(body, content_type, Some(items), removed)
     }
 
-    fn build(mut bytes: Vec<u8>, content_type: &str, items: Option<&[Item]>, removed: &[&str]) -> Self {
-        assert!(bytes.len() <= MAX_BODY_BYTES, "a body of {} bytes", bytes.len());
-        let body = bytes.len();
-        let is_split = items.is_some();
-        let items = items.unwrap_or_default();
-        let names: usize = items.iter().map(|item| item.name.len()).sum();
-        let gone: usize = removed.iter().map(|name| name.len() + 4).sum();
-        bytes.reserve_exact(items.len() * PLACE_BYTES + names + gone + content_type.len() + FOOTER_BYTES);
-        let put = |number: usize, bytes: &mut Vec<u8>| bytes.extend((number as u32).to_le_bytes());
+    fn build(body: Bytes, content_type: &str, items: Option<&SortedItems>, removed: &[&str]) -> Self {
+        assert!(body.len() <= MAX_BODY_BYTES, "a body of {} bytes", body.len());
+        let parts = Parts {
+            body: body.len(),
+            items: items.map_or(0, SortedItems::len),
+            names: items.map_or(0, SortedItems::names_len),
+            removed: removed.iter().map(|name| name.len() + 4).sum(),
+            content_type: content_type.len(),
+            is_split: items.is_some(),
+        };
+        let mut index = Room::new(parts.index_bytes());
+        let put = |number: usize, index: &mut Room| index.put(&(number as u32).to_le_bytes());
         let mut name_end = 0;
-        for item in items {
+        for item in items.into_iter().flat_map(SortedItems::iter) {
             name_end += item.name.len();
-            put(name_end, &mut bytes);
-            put(item.start as usize, &mut bytes);
-            put(item.length as usize, &mut bytes);
+            put(name_end, &mut index);
+            put(item.start as usize, &mut index);
+            put(item.length as usize, &mut index);
         }
-        for item in items {
-            bytes.extend(item.name.as_bytes());
+        for item in items.into_iter().flat_map(SortedItems::iter) {
+            index.put(item.name.as_bytes());
         }
         for name in removed {
-            put(name.len(), &mut bytes);
-            bytes.extend(name.as_bytes());
+            put(name.len(), &mut index);
+            index.put(name.as_bytes());
         }
-        bytes.extend(content_type.as_bytes());
-        for part in [body, items.len(), names, gone, content_type.len(), usize::from(is_split)] {
-            put(part, &mut bytes);
+        index.put(content_type.as_bytes());
+        let Parts { body: length, items, names, removed, content_type, is_split } = parts;
+        for part in [length, items, names, removed, content_type, usize::from(is_split)] {
+            put(part, &mut index);
         }
-        bytes.extend(MAGIC);
-        let parts = Parts {
-            body,
-            items: items.len(),
-            names,
-            removed: gone,
-            content_type: content_type.len(),
-            is_split,
-        };
-        Self { bytes: bytes.into(), parts }
+        index.put(&MAGIC);
+        Self { bytes: body, apart: Some(index.freeze()), parts }
     }
 
     /// Reads a snapshot that anybody may have written. No byte is copied.
@@ -129,28 +122,23 @@ impl Snapshot {
             content_type: number(4),
             is_split: number(5) == 1,
         };
-        let whole = [parts.body, parts.names, parts.removed, parts.content_type];
-        let length = whole.iter().sum::<usize>() + parts.items * PLACE_BYTES;
-        if length != footer || parts.body > MAX_BODY_BYTES || (parts.items > 0 && !parts.is_split) {
+        let length = parts.body + parts.index_bytes();
+        if length != bytes.len() || parts.body > MAX_BODY_BYTES || (parts.items > 0 && !parts.is_split) {
             return Err(SnapshotError("its parts have other lengths than it says"));
         }
-        let snapshot = Self { bytes, parts };
+        let snapshot = Self { bytes, apart: None, parts };
         snapshot.check()?;
         Ok(snapshot)
     }
 
-    /// All bytes, to be handed on.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// All bytes, to be handed on: pieces that follow one another.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.bytes).chain(&self.apart)
     }
 
-    /// The bytes to be written over, where nobody else holds any of them.
-    ///
-    /// # Errors
-    /// The snapshot as it was, where somebody does.
-    pub fn try_into_mut(self) -> Result<BytesMut, Self> {
-        let Self { bytes, parts } = self;
-        bytes.try_into_mut().map_err(|bytes| Self { bytes, parts })
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.pieces().map(Bytes::len).sum()
     }
 
     /// The body as the upstream sent it.
@@ -160,8 +148,8 @@ impl Snapshot {
 
     /// What the body is.
     pub fn content_type(&self) -> &str {
-        let end = self.bytes.len() - FOOTER_BYTES;
-        std::str::from_utf8(&self.bytes[end - self.parts.content_type..end]).unwrap_or_default()
+        let end = self.parts.index_bytes() - FOOTER_BYTES;
+        std::str::from_utf8(&self.index()[end - self.parts.content_type..end]).unwrap_or_default()
     }
 
     /// Whether it has items, if only none at the moment.
@@ -205,8 +193,8 @@ impl Snapshot {
 
     /// The names of the items whose entries are to be deleted.
     pub fn removed(&self) -> impl Iterator<Item = &str> {
-        let start = self.parts.body + self.parts.items * PLACE_BYTES + self.parts.names;
-        let mut rest = &self.bytes[start..start + self.parts.removed];
+        let start = self.parts.items * PLACE_BYTES + self.parts.names;
+        let mut rest = &self.index()[start..start + self.parts.removed];
         std::iter::from_fn(move || {
             let length = if rest.len() < 4 { return None } else { read_u32(rest, 0) };
             let (name, more) = rest[4..].split_at_checked(length)?;
@@ -215,15 +203,19 @@ impl Snapshot {
         })
     }
 
+    fn index(&self) -> &[u8] {
+        self.apart.as_deref().unwrap_or(&self.bytes[self.parts.body..])
+    }
+
     fn place(&self, at: usize) -> [usize; 3] {
-        let start = self.parts.body + at * PLACE_BYTES;
-        [0, 4, 8].map(|offset| read_u32(&self.bytes, start + offset))
+        let start = at * PLACE_BYTES;
+        [0, 4, 8].map(|offset| read_u32(self.index(), start + offset))
     }
 
     fn name(&self, at: usize) -> &str {
-        let names = self.parts.body + self.parts.items * PLACE_BYTES;
+        let names = self.parts.items * PLACE_BYTES;
         let start = if at == 0 { 0 } else { self.place(at - 1)[0] };
-        let bytes = self.bytes.get(names + start..names + self.place(at)[0]);
+        let bytes = self.index().get(names + start..names + self.place(at)[0]);
         bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
@@ -241,8 +233,8 @@ impl Snapshot {
             if name_end <= name_start || name_end > names || start + length > body {
                 return Err(SnapshotError("an item of it is outside"));
             }
-            let first = body + items * PLACE_BYTES;
-            let name = std::str::from_utf8(&self.bytes[first + name_start..first + name_end]);
+            let first = items * PLACE_BYTES;
+            let name = std::str::from_utf8(&self.index()[first + name_start..first + name_end]);
             let name = name.map_err(|_| SnapshotError("a name in it is no text"))?;
             if last.is_some_and(|(_, before)| before >= name) {
                 return Err(SnapshotError("its items are not in order"));
@@ -250,8 +242,8 @@ impl Snapshot {
             last = Some((name_end, name));
         }
         let named: usize = self.removed().map(|name| name.len() + 4).sum();
-        let end = self.bytes.len() - FOOTER_BYTES;
-        let is_text = std::str::from_utf8(&self.bytes[end - content_type..end]).is_ok();
+        let end = self.parts.index_bytes() - FOOTER_BYTES;
+        let is_text = std::str::from_utf8(&self.index()[end - content_type..end]).is_ok();
         if named != removed || last.map_or(0, |(end, _)| end) != names || !is_text {
             return Err(SnapshotError("its names do not fill their part"));
         }
@@ -259,12 +251,27 @@ impl Snapshot {
     }
 }
 
+impl Parts {
+    /// The bytes behind the body.
+    fn index_bytes(&self) -> usize {
+        self.items * PLACE_BYTES + self.names + self.removed + self.content_type + FOOTER_BYTES
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.body() == other.body() && self.index() == other.index()
+    }
+}
+
+impl Eq for Snapshot {}
+
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("bytes", &self.bytes.len())
+            .field("bytes", &self.size())
             .field("items", &self.parts.items)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -280,14 +287,23 @@ mod tests {
 
     use super::*;
 
-    fn item(name: &str, start: u32, length: u32) -> Item {
-        Item { name: name.into(), start, length }
+    fn sorted(items: &[(&str, u32, u32)]) -> SortedItems {
+        let mut all = Items::of_body(0);
+        for (name, start, length) in items {
+            all.push(name, *start, *length).unwrap();
+        }
+        all.sorted().unwrap()
     }
 
     fn rates() -> Snapshot {
-        let body = br#"{"USD":1.08,"CHF":0.96,"\u00e9":3}"#.to_vec();
-        let items = vec![item("USD", 7, 4), item("CHF", 18, 4), item("é", 32, 1)];
-        Snapshot::split(body, "application/json", items, &["DEM", "ITL"])
+        let body = br#"{"USD":1.08,"CHF":0.96,"\u00e9":3}"#.to_vec().into();
+        let items = sorted(&[("USD", 7, 4), ("CHF", 18, 4), ("é", 32, 1)]);
+        Snapshot::split(body, "application/json", &items, &["DEM", "ITL"])
+    }
+
+    /// As a reader gets it.
+    fn whole(snapshot: &Snapshot) -> Vec<u8> {
+        snapshot.pieces().flatten().copied().collect()
     }
 
     fn text(value: Option<Bytes>) -> String {
@@ -297,8 +313,8 @@ mod tests {
     #[test]
     fn items_are_found_by_name_and_are_pieces_of_the_body() {
         let rates = rates();
-        let read = Snapshot::parse(rates.bytes().clone()).unwrap();
-        assert_eq!(read, rates);
+        let read = Snapshot::parse(whole(&rates).into()).unwrap();
+        assert_eq!((&read, read.size()), (&rates, rates.size()));
         assert_eq!(["CHF", "USD", "é"].map(|name| text(read.get(name))), ["0.96", "1.08", "3"]);
         assert_eq!(read.get("EUR"), None);
         assert_eq!(read.names().collect::<Vec<_>>(), ["CHF", "USD", "é"]);
@@ -309,22 +325,22 @@ mod tests {
 
     #[test]
     fn a_whole_body_has_no_items_and_an_empty_list_is_still_a_list() {
-        let whole = Snapshot::whole(b"<html>".to_vec(), "text/html");
-        let read = Snapshot::parse(whole.bytes().clone()).unwrap();
+        let page = Snapshot::whole(Bytes::from_static(b"<html>"), "text/html");
+        let read = Snapshot::parse(whole(&page).into()).unwrap();
         assert_eq!(
             (&read.body()[..], read.content_type(), read.is_split()),
             (&b"<html>"[..], "text/html", false)
         );
-        let empty = Snapshot::split(b"[]".to_vec(), "application/json", Vec::new(), &["a"]);
-        let read = Snapshot::parse(empty.bytes().clone()).unwrap();
+        let empty = Snapshot::split(Bytes::from_static(b"[]"), "application/json", &sorted(&[]), &["a"]);
+        let read = Snapshot::parse(whole(&empty).into()).unwrap();
         assert!(read.is_split() && read.is_empty());
-        assert_eq!(Snapshot::whole(Vec::new(), "").body(), "");
+        assert_eq!(Snapshot::whole(Bytes::new(), "").body(), "");
     }
 
     proptest! {
         #[test]
         fn no_bytes_whatever_make_a_reader_panic(at in 0_usize..120, byte: u8, cut in 0_usize..120) {
-            let mut bytes = rates().bytes().to_vec();
+            let mut bytes = whole(&rates());
             let length = bytes.len();
             bytes[at % length] = byte;
             bytes.drain(..cut % length);
