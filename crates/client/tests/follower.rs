@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use annulus_client::follower::{Dataset, FollowError, Follower, FollowerError, Observer};
 use annulus_cluster::fenced::{Claim, FencedState, FencedStore, MemoryStore, Publication, Published, Writer};
-use annulus_protocol::dataset::{Item, Snapshot};
+use annulus_protocol::dataset::{Items, Snapshot};
 use tokio::time::{Instant, timeout};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,10 +31,10 @@ impl Leader {
     }
 
     async fn publish(&self, snapshot: &Snapshot) -> u64 {
-        self.publish_bytes(snapshot.bytes().clone()).await
+        self.publish_pieces(snapshot.pieces().cloned().collect()).await
     }
 
-    async fn publish_bytes(&self, data: bytes::Bytes) -> u64 {
+    async fn publish_pieces(&self, data: Vec<bytes::Bytes>) -> u64 {
         let publication = Publication { dataset: "rates", data, note: "", ttl: TTL, above: 0 };
         let writer = Writer { id: "a", token: self.token };
         match self.store.publish(writer, publication).await.unwrap() {
@@ -55,18 +55,14 @@ impl Observer for Silent {}
 /// Items whose values are all this number.
 fn numbers(items: usize, value: usize) -> Snapshot {
     let mut body = Vec::new();
-    let mut places = Vec::with_capacity(items);
+    let mut places = Items::of_body(0);
     for item in 0..items {
         let value = format!("{{\"value\":{value},\"padding\":\"{}\"}}", "x".repeat(100));
-        places.push(Item {
-            name: format!("item-{item:06}").into(),
-            start: body.len() as u32,
-            length: value.len() as u32,
-        });
+        places.push(&format!("item-{item:06}"), body.len() as u32, value.len() as u32).unwrap();
         body.extend_from_slice(value.as_bytes());
         body.push(b'\n');
     }
-    Snapshot::split(body, "application/json", places, &[])
+    Snapshot::split(body.into(), "application/json", &places.sorted().unwrap(), &[])
 }
 
 async fn until(follower: &Follower, revision: u64) {
@@ -152,7 +148,7 @@ async fn data_that_no_refresher_wrote_is_named_and_what_was_there_stays() {
     let follower = leader.follower(NEVER, Shared(Arc::clone(&heard)));
     let good = leader.publish(&numbers(2, 1)).await;
     until(&follower, good).await;
-    leader.publish_bytes(bytes::Bytes::from_static(b"garbage")).await;
+    leader.publish_pieces(vec![bytes::Bytes::from_static(b"garbage")]).await;
     let failed = async {
         while heard.0.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
@@ -191,17 +187,18 @@ fn settings_that_make_no_follower_say_so() {
     assert!(error.to_string().contains("redis://host:port"), "{error}");
 }
 
-/// The longest that a read took that the system did not interrupt, and how many there were.
-struct Pauses {
-    slowest: Duration,
+/// What reading met with. The time is for people: on a machine that is shared it says more about its neighbours.
+struct Reading {
     reads: u64,
+    /// How often the thread gave the processor away by itself, as for a lock that somebody holds.
+    waits: u64,
+    slowest: Duration,
 }
 
-/// Reads items of whatever is there until told to end. Where the system gave the processor to somebody else meanwhile, a long
-/// read says nothing; a read that waits for a lock gives it away by itself, which does not count as that.
-fn read_on(follower: &Follower, ends: &AtomicBool) -> Pauses {
-    let mut pauses = Pauses { slowest: Duration::ZERO, reads: 0 };
-    let mut interruptions = interruptions_of_this_thread();
+/// Reads items of whatever is there until told to end.
+fn read_on(follower: &Follower, ends: &AtomicBool) -> Reading {
+    let mut reading = Reading { reads: 0, waits: 0, slowest: Duration::ZERO };
+    let waits_before = waits_of_this_thread();
     while !ends.load(Ordering::Relaxed) {
         let started = Instant::now();
         let dataset = follower.get("rates").expect("there is always one");
@@ -209,28 +206,21 @@ fn read_on(follower: &Follower, ends: &AtomicBool) -> Pauses {
         let last = dataset.item("item-099999").expect("every revision has it");
         assert_eq!(first, last, "one revision, whole");
         drop(dataset);
-        let took = started.elapsed();
-        pauses.reads += 1;
-        if took > Duration::from_millis(1) {
-            let now = interruptions_of_this_thread();
-            if std::mem::replace(&mut interruptions, now) == now {
-                pauses.slowest = pauses.slowest.max(took);
-            }
-        } else {
-            pauses.slowest = pauses.slowest.max(took);
-        }
+        reading.reads += 1;
+        reading.slowest = reading.slowest.max(started.elapsed());
     }
-    pauses
+    reading.waits = waits_of_this_thread() - waits_before;
+    reading
 }
 
-fn interruptions_of_this_thread() -> u64 {
+fn waits_of_this_thread() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.unwrap().trim().parse().unwrap()
 }
 
 #[test]
-fn a_swap_of_a_hundred_thousand_items_pauses_no_reader() {
+fn a_swap_of_a_hundred_thousand_items_makes_no_reader_wait() {
     const ITEMS: usize = 100_000;
     const SWAPS: usize = 20;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -241,7 +231,7 @@ fn a_swap_of_a_hundred_thousand_items_pauses_no_reader() {
         (leader, follower)
     });
     let (ends, swapped) = (AtomicBool::new(false), AtomicU64::new(0));
-    let pauses = std::thread::scope(|threads| {
+    let reading = std::thread::scope(|threads| {
         let reader = threads.spawn(|| read_on(&follower, &ends));
         runtime.block_on(async {
             for value in 1..=SWAPS {
@@ -252,8 +242,11 @@ fn a_swap_of_a_hundred_thousand_items_pauses_no_reader() {
         ends.store(true, Ordering::Relaxed);
         reader.join().unwrap()
     });
-    let Pauses { slowest, reads } = pauses;
-    println!("{SWAPS} swaps of {ITEMS} items: {reads} reads, the slowest took {slowest:?}");
+    let Reading { reads, waits, slowest } = reading;
+    println!(
+        "{SWAPS} swaps of {ITEMS} items: {reads} reads, of which {waits} waited; the slowest took {slowest:?}"
+    );
     assert_eq!(swapped.into_inner(), SWAPS as u64);
-    assert!(slowest < Duration::from_millis(5), "{slowest:?}");
+    assert!(reads > 1_000, "{reads}");
+    assert_eq!(waits, 0);
 }
