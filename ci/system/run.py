@@ -25,9 +25,10 @@ BARS = [
     bars.no_read_fails_when_a_master_is_killed,
     bars.an_auxiliary_killed_costs_no_request_after_a_second_and_no_key,
     bars.scaling_up_and_down_turns_no_hit_into_a_miss,
-    bars.a_partition_is_noticed_by_nobody,
+    bars.partitions_are_noticed_by_nobody,
     bars.a_rolling_restart_turns_no_hit_into_a_miss,
     bars.what_was_stored_is_there_after_all_was_stopped,
+    bars.locust_is_steered_by_its_page,
 ]
 
 

@@ -20,6 +20,9 @@ OUTPUT = TARGET / "system"
 
 PORTS = ("HTTP_PORT", "CACHED_PORT", "MEMCACHED_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "LOCUST_PORT")
 
+# Of those that anybody may choose.
+NOBODY = "02:00:00:00:00:01"
+
 
 class Failure(Exception):
     """The system does not do what it should."""
@@ -97,13 +100,13 @@ class Stack:
             "COMPOSE_PROJECT_NAME": self.project,
             "ANNULUS_TAG": self.project,
             "PROFILE": "dev",
-            "TARGETS": "--workspace --features annulus/kubernetes --bin annulus --test proxy",
             "DOCKER_BUILDKIT": "0",
         }
         self.http = f"http://127.0.0.1:{ports['HTTP_PORT']}"
         self.cached = f"http://127.0.0.1:{ports['CACHED_PORT']}"
         self.prometheus = f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}"
         self.grafana = f"http://127.0.0.1:{ports['GRAFANA_PORT']}"
+        self.locust = f"http://127.0.0.1:{ports['LOCUST_PORT']}"
         self.memcached = int(ports["MEMCACHED_PORT"])
 
     def compose(self, *arguments, timeout=300):
@@ -123,6 +126,27 @@ class Stack:
 
     def nodes(self):
         return request("GET", f"{self.http}/nodes").json()
+
+    def states_seen_by(self, master):
+        """Of the auxiliaries, by one master's word."""
+        seen = json.loads(run("docker", "exec", master, "annulus", "nodes", "--json"))
+        return [node["state"] for node in seen["nodes"]]
+
+    def address(self, container, network):
+        return inspect(container)["NetworkSettings"]["Networks"][network]["IPAddress"]
+
+    def cut_off(self, container, address):
+        """Lets what a container sends to an address go astray in silence: to a hardware address that nobody has."""
+        device = self.inside(container, "ip", "-oneline", "route", "get", address).split(" dev ")[1].split()[0]
+        self.inside(container, "ip", "neighbour", "replace", address, "lladdr", NOBODY, "nud", "permanent", "dev", device)
+
+    def let_in(self, container, address):
+        device = self.inside(container, "ip", "-oneline", "route", "get", address).split(" dev ")[1].split()[0]
+        self.inside(container, "ip", "neighbour", "delete", address, "dev", device)
+
+    def inside(self, container, *command):
+        """Runs a program of this machine in the network of a container."""
+        return run("nsenter", "--target", inspect(container)["State"]["Pid"], "--net", *command)
 
     def is_settled(self, count):
         """Whether so many auxiliaries are members, answer, and hold what they should, by two masters' word."""
