@@ -158,10 +158,10 @@ impl Placement {
     /// What this node has to do with the key of this hash.
     pub fn stake(&self, hash: u64, me: usize) -> Stake {
         let holders = self.holders(hash);
-        let owners = first(holders.current, self.current.quorum);
+        let owners = holders.current.first(self.current.quorum.copies);
         let authorities = if self.base.is_some() { holders.base } else { holders.current };
         let moves = self.base.as_ref().is_some_and(|base| {
-            let before = first(holders.base, base.quorum);
+            let before = holders.base.first(base.quorum.copies);
             let same = owners.len() == before.len() && owners.iter().all(|node| before.contains(node));
             holders.base_gone > 0 || !same || !owners.contains(me)
         });
@@ -218,11 +218,6 @@ impl Side {
     fn owners(&self, hash: u64) -> impl Iterator<Item = usize> {
         self.ring.owners(hash, self.quorum.preference).map(|member| self.nodes[member])
     }
-}
-
-/// The nodes that should hold a key, of those that may.
-fn first(holders: NodeList, quorum: Quorum) -> NodeList {
-    holders.iter().take(quorum.copies).collect()
 }
 
 fn placed(roster: &Roster, seat: &Seat, is_alive: bool, mechanisms: Mechanisms) -> Placed {

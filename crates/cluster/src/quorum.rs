@@ -70,7 +70,14 @@ impl NodeList {
 
     /// Whether a node is among them.
     pub fn contains(&self, node: usize) -> bool {
-        self.iter().any(|known| known == node)
+        self.nodes[..usize::from(self.len)].iter().any(|known| usize::from(*known) == node)
+    }
+
+    /// The first so many of them.
+    pub fn first(&self, count: usize) -> Self {
+        let mut list = Self { nodes: self.nodes, len: self.len.min(count.min(self.nodes.len()) as u8) };
+        list.nodes[usize::from(list.len)..].fill(0);
+        list
     }
 
     /// The nodes in order.

@@ -30,7 +30,7 @@ pub(crate) struct Case {
 pub(crate) enum Verdict {
     /// Those who lack it must get it; perhaps nobody does.
     Send(NodeList),
-    /// Somebody holds a newer version, and will see to it.
+    /// A newer version is known, and nobody has to find this one any more.
     Superseded,
     /// Nobody can have read it: something newer may have been forgotten where it should be, and too few hold it.
     Forgotten,
@@ -53,17 +53,21 @@ impl Case {
 
     /// Decides, once all authorities and targets have answered.
     pub(crate) fn judge(&self, answers: &[(usize, Said)]) -> Verdict {
-        if answers.iter().any(|(_, said)| matches!(said, Said::Holds(version) if *version > self.version)) {
+        let is_newer = |said: &Said| matches!(said, Said::Holds(version) if *version > self.version);
+        let of_authorities = || answers.iter().filter(|(node, _)| self.authorities.contains(*node));
+        let is_newer_known = answers.iter().any(|(_, said)| is_newer(said));
+        // What fewer hold may never have been acknowledged, and may be overlooked by a read: that must find this one.
+        let is_replaced = of_authorities().filter(|(_, said)| is_newer(said)).count() >= self.replicas;
+        if is_replaced || is_newer_known && !self.is_authority {
             return Verdict::Superseded;
         }
-        let of_authorities = || answers.iter().filter(|(node, _)| self.authorities.contains(*node));
         let holds = |said: &Said| *said == Said::Holds(self.version);
         let holders =
             of_authorities().filter(|(_, said)| holds(said)).count() + usize::from(self.is_authority);
         let under_a_floor =
             of_authorities().any(|(_, said)| matches!(said, Said::Lacks(floor) if *floor >= self.version));
         if under_a_floor && holders < self.replicas {
-            return Verdict::Forgotten;
+            return if is_newer_known { Verdict::Superseded } else { Verdict::Forgotten };
         }
         let lacks = |node: &usize| {
             answers.iter().any(|(known, said)| {
@@ -106,11 +110,31 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_something_newer_sees_to_it() {
-        assert_eq!(case().judge(&[(1, Said::Holds(11)), (3, Said::Lacks(0))]), Verdict::Superseded);
+    fn a_newer_version_that_enough_hold_replaces_it() {
+        let answers = [(1, Said::Holds(11)), (2, Said::Holds(12)), (3, Said::Lacks(0)), (4, Said::Lacks(0))];
+        assert_eq!(case().judge(&answers), Verdict::Superseded);
         assert!(!case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Lacks(0))]));
         assert!(case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Holds(10))]));
-        assert_eq!(case().judge(&[(1, Said::Lacks(0)), (3, Said::Holds(11))]), Verdict::Superseded);
+    }
+
+    /// Nodes 1 and 0 had acknowledged it; then a write came as far as node 1, and node 3 has still what was before. Were this
+    /// one not sent there, node 3 and one that has nothing would be read, and bring the older one back.
+    #[test]
+    fn a_newer_version_that_too_few_hold_replaces_nothing() {
+        let answers = [(1, Said::Holds(11)), (2, Said::Lacks(0)), (3, Said::Holds(9)), (4, Said::Holds(11))];
+        assert_eq!(case().judge(&answers), Verdict::Send(list(&[3])));
+        let candidate = Case { is_authority: false, ..case() };
+        assert_eq!(
+            candidate.judge(&answers),
+            Verdict::Superseded,
+            "a snapshot has nothing to say where more is known"
+        );
+        let answers = [(1, Said::Holds(11)), (2, Said::Lacks(10)), (3, Said::Lacks(0)), (4, Said::Lacks(0))];
+        assert_eq!(
+            case().judge(&answers),
+            Verdict::Superseded,
+            "nor may it come back where it may have been replaced"
+        );
     }
 
     #[test]

@@ -39,8 +39,10 @@ pub(crate) struct Pace {
     pub(crate) share: u32,
 }
 
-/// Entries of one step.
+/// Entries of one step of a scan.
 const BATCH: usize = 512;
+/// Bytes of entries that are handed over in one go, about: what is pushed out of memory meanwhile stays there so long.
+const GATHERED_BYTES: usize = 1 << 20;
 /// Between two looks for entries that lie in another's place.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
 /// A write that began by an earlier roster has ended when it has been known for as long as this: the longest deadline.
@@ -142,34 +144,65 @@ pub(crate) fn case(standing: &Standing, stake: &Stake, version: u64, votes: bool
 }
 
 async fn hand_over(pass: &Pass<'_>, doubtful: &mut Vec<Entry>) -> Result<(), Stopped> {
-    let standing = &pass.standing;
-    let mut cursor = ScanCursor::default();
     let store = pass.node.copies.store();
+    let mut cursor = ScanCursor::default();
+    let mut gathered = Gathered::default();
     // At time 0, because a scan leaves out what is past its deadline, and that stands in no floor before it is forgotten.
     while let Some(entries) = store.scan(&mut cursor, BATCH, 0) {
-        let mut items = Vec::new();
-        let now_ms = pass.node.clock.now_ms();
-        for entry in entries {
-            let hash = annulus_ring::key_hash(entry.key());
-            if entry.deadline_ms().is_some_and(|deadline| deadline <= now_ms) {
-                store.forget(entry.key(), hash, entry.version());
-            } else if let Some(stake) = standing.stake(hash).filter(|stake| stake.is_authority && stake.moves)
-            {
-                let case = case(standing, &stake, entry.version(), true);
-                items.push(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry) });
-            }
-        }
-        if items.is_empty() {
+        gather(pass, entries, &mut gathered);
+        if gathered.is_enough() {
+            hand_over_batch(pass, &std::mem::take(&mut gathered).items, doubtful).await?;
+        } else {
             pass.check_current()?;
             tokio::task::yield_now().await;
-            continue;
         }
-        let handled = pass.handle(&items).await?;
-        pass.node.progress.step(items.len() as u64);
-        for at in handled.forgotten {
-            if let Held::Entry(entry) = &items[at].entry {
-                doubtful.push(entry.clone());
-            }
+    }
+    hand_over_batch(pass, &gathered.items, doubtful).await
+}
+
+/// Entries that are to be handed over in one go, from several steps of a scan: most of what a node holds stays where it is.
+#[derive(Default)]
+struct Gathered {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_enough(&self) -> bool {
+        self.items.len() >= 2 * BATCH || self.bytes >= GATHERED_BYTES
+    }
+}
+
+fn gather(pass: &Pass<'_>, entries: Vec<Entry>, gathered: &mut Gathered) {
+    let standing = &pass.standing;
+    let now_ms = pass.node.clock.now_ms();
+    for entry in entries {
+        let hash = annulus_ring::key_hash(entry.key());
+        if entry.deadline_ms().is_some_and(|deadline| deadline <= now_ms) {
+            pass.node.copies.store().forget(entry.key(), hash, entry.version());
+        } else if let Some(stake) = standing.stake(hash).filter(|stake| stake.is_authority && stake.moves) {
+            let case = case(standing, &stake, entry.version(), true);
+            gathered.bytes += entry.memory_bytes();
+            gathered.items.push(Item {
+                hash,
+                case,
+                to_keep: false,
+                yields: false,
+                entry: Held::Entry(entry),
+            });
+        }
+    }
+}
+
+async fn hand_over_batch(pass: &Pass<'_>, items: &[Item], doubtful: &mut Vec<Entry>) -> Result<(), Stopped> {
+    if items.is_empty() {
+        return pass.check_current();
+    }
+    let handled = pass.handle(items).await?;
+    pass.node.progress.step(items.len() as u64);
+    for at in handled.forgotten {
+        if let Held::Entry(entry) = &items[at].entry {
+            doubtful.push(entry.clone());
         }
     }
     Ok(())

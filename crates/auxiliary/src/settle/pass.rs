@@ -18,7 +18,7 @@ use crate::members::{Members, Standing};
 use crate::peers::{PeerError, Peers};
 
 /// Bytes of records in one push, about; a larger record goes alone.
-const PUSH_BYTES: usize = 256 * 1024;
+const PUSH_BYTES: usize = 64 * 1024;
 /// How long to wait before a batch that met an error is tried again, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
