@@ -51,6 +51,8 @@ impl Room {
     pub fn freeze(self) -> Bytes {
         match self.0 {
             Kind::Heap(heap) => heap.into(),
+            // Room for much, and little came: a body that did not say how long it is.
+            Kind::Mapped { map, length } if length <= MAPPED_BYTES => Bytes::copy_from_slice(&map[..length]),
             Kind::Mapped { map, length } => Bytes::from_owner(Mapping(Some(map))).slice(..length),
         }
     }
