@@ -72,8 +72,14 @@ impl<N: Net> Driver<N> {
     async fn serve(&self, io: N::Io) -> Option<PoolError> {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut connection =
-            Connection { driver: self, io, unsent: Output::default(), answers: Answers::default(), looks };
+        let mut connection = Connection {
+            driver: self,
+            io,
+            unsent: Output::default(),
+            answers: Answers::default(),
+            waits_for_more: false,
+            looks,
+        };
         let end = poll_fn(|cx| connection.poll(cx)).await;
         match end {
             End::Hangs => Some(PoolError::TimedOut),
@@ -126,19 +132,28 @@ struct Connection<'a, N: Net> {
     io: N::Io,
     unsent: Output,
     answers: Answers,
+    /// Whether what is to be sent has been put off, once, for what the same round may add to it.
+    waits_for_more: bool,
     looks: Interval,
 }
 
 impl<N: Net> Connection<'_, N> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.driver.lane.register(cx.waker());
-        // Answers first: whoever gets one may ask for more, which then leaves with the rest.
-        let end = match self.poll_read(cx) {
-            Ok(()) => self.poll_write(cx).err(),
-            Err(end) => Some(end),
-        };
-        if let Some(end) = end {
-            return Poll::Ready(end);
+        match self.poll_read(cx) {
+            // Those who got an answer, and those who have been heard with it, run before this is polled again: what they ask
+            // for leaves in one call with the rest.
+            Ok(true) if !self.waits_for_more => {
+                self.waits_for_more = true;
+                cx.waker().wake_by_ref();
+            }
+            Ok(_) => {
+                self.waits_for_more = false;
+                if let Err(end) = self.poll_write(cx) {
+                    return Poll::Ready(end);
+                }
+            }
+            Err(end) => return Poll::Ready(end),
         }
         let lane = &self.driver.lane;
         while lane.has_waiting() && self.looks.poll_tick(cx).is_ready() {
@@ -166,13 +181,16 @@ impl<N: Net> Connection<'_, N> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    /// Gives out what has come; true where something has.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut has_come = false;
         loop {
             match poll_read_buf(&mut self.io, cx, &mut self.answers.input) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(has_come),
                 Poll::Ready(Ok(0)) => return Err(End::Broke("closed by the node".to_owned())),
                 Poll::Ready(Err(error)) => return Err(End::Broke(error.to_string())),
                 Poll::Ready(Ok(_)) => {
+                    has_come = true;
                     self.driver.lane.heard(self.driver.clock.now_us());
                     self.answers.give_out(self.driver).map_err(|why| End::Broke(why.to_owned()))?;
                 }
