@@ -70,10 +70,8 @@ impl Copies {
             let was_live = self.store.drop_moved(key, hash, found);
             return Ok(Taken { previous: None, was_live });
         }
-        let put = self.store.put(key, hash, &write, condition(incoming.condition), now_ms);
-        if put.is_ok() && incoming.fetched {
-            self.store.read(key, hash, now_ms, |_| ((), true));
-        }
+        let put = if incoming.fetched { Store::put_fetched } else { Store::put };
+        let put = put(&self.store, key, hash, &write, condition(incoming.condition), now_ms);
         match put {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),

@@ -112,11 +112,38 @@ impl Store {
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
+        self.put_as((key, hash), write, false, condition, now_ms)
+    }
+
+    /// As [`Self::put`], of a value that counts as read since: it was worked out from one that was.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::put`].
+    pub fn put_fetched(
+        &self,
+        key: &[u8],
+        hash: u64,
+        write: &Write<'_>,
+        condition: Condition,
+        now_ms: u64,
+    ) -> Result<Option<Previous>, PutError> {
+        self.put_as((key, hash), write, true, condition, now_ms)
+    }
+
+    fn put_as(
+        &self,
+        (key, hash): (&[u8], u64),
+        write: &Write<'_>,
+        fetched: bool,
+        condition: Condition,
+        now_ms: u64,
+    ) -> Result<Option<Previous>, PutError> {
         let key = self.key(key, hash);
         let entry = self.entry(key, write, now_ms)?;
         let mut shard = self.shard(hash).lock();
         let place = shard.place(key, now_ms);
-        shard.put(entry, false, place, condition, now_ms)
+        shard.put(entry, fetched, place, condition, now_ms)
     }
 
     /// The entry that a write makes, if it can be one here.

@@ -29,7 +29,7 @@ The refresher keeps the exchange rates of a made-up upstream fresh, in the cache
     });
     let address = if first == "http://127.0.0.1:8000" { String::new() } else { format!(" --url {first}") };
     let memcached = masters.iter().find_map(|place| place.memcached).map_or_else(String::new, |address| {
-        format!("  printf 'get greeting\\r\\nquit\\r\\n' | nc {} {}\n", address.ip(), address.port())
+        format!("  printf 'get greeting\\r\\nquit\\r\\n' | curl -s telnet://{address}\n")
     });
     format!(
         "\
