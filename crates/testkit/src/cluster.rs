@@ -215,12 +215,12 @@ impl Cluster {
         eventually(&format!("settled, with the members {running:?}"), SETTLE_LIMIT, settled).await;
     }
 
-    /// User and system CPU time of all processes together, in clock ticks of 10 ms.
+    /// User and system CPU time of all processes that run, together, in clock ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         self.processes().map(|process| process.usage().cpu_ticks).sum()
     }
 
-    /// Resident memory of all processes together, in bytes.
+    /// Resident memory of all processes that run, together, in bytes.
     pub fn rss_bytes(&self) -> u64 {
         self.processes().map(|process| process.usage().rss_bytes).sum()
     }
@@ -235,7 +235,7 @@ impl Cluster {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.masters.iter().chain(&self.auxiliaries)
+        self.masters.iter().chain(&self.auxiliaries).filter(|process| process.is_running())
     }
 }
 

@@ -5,7 +5,7 @@
 //! cargo xtask cost   target/dist/annulus   # CPU of a GET through a master, against a bare axum handler
 //! cargo xtask memory target/dist/annulus   # resident memory of an entry
 //! cargo xtask peers                        # against memcached, nutcracker, webdis and Redis: docs/performance.md
-//! cargo xtask settle target/dist/annulus   # entries a second that move to a node that joins
+//! cargo xtask settle target/dist/annulus   # entries a second that move when a node joins
 //! ```
 
 mod bare;
@@ -55,7 +55,7 @@ enum Command {
     /// Annulus against memcached, nutcracker, webdis with Redis and a bare axum handler; on Debian: apt-get install
     /// memcached nutcracker redis-server webdis
     Peers(peers::Options),
-    /// Entries a second that move to a node that joins, and what clients notice of it
+    /// Entries a second that move when a node joins or dies, and what clients notice of it
     Settle {
         /// The binary to measure
         #[arg(default_value = "target/dist/annulus")]

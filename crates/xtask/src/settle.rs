@@ -1,4 +1,4 @@
-//! How fast data moves to a node that joins, and what clients notice of it.
+//! How fast data moves when a node joins or dies, and what clients notice of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,22 +12,35 @@ use crate::load;
 
 /// Copies of a key.
 const REPLICAS: u64 = 2;
-/// Nodes before one joins.
+/// Nodes before one joins or dies.
 const NODES: u64 = 4;
 /// Entries that are made and stored in one go.
 const BATCH: u64 = 50_000;
-/// How long clients are looked at before anything moves, and how long their load runs before it does.
+/// How long clients are looked at before anything moves.
 const BEFORE: Duration = Duration::from_secs(10);
-const RUN_UP: Duration = Duration::from_secs(1);
+/// Between two looks for the end of a lease.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// What keys start with; 12 digits follow.
 const PREFIX: &str = "key-";
 /// Clock ticks of 10 ms in microseconds.
 const TICK_US: f64 = 1e4;
 
+/// Why data moves.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Event {
+    /// A node joins, and gets its share of all copies
+    Join,
+    /// A node is killed; the others get the copies that it held, counted from the end of its lease
+    Death,
+}
+
 /// What is measured.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Entries that move to the node that joins, about
+    /// Why data moves
+    #[arg(long, value_enum, default_value = "join")]
+    event: Event,
+    /// Entries that move, about
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
     /// Bytes of a value
@@ -41,27 +54,45 @@ pub(crate) struct Options {
     settings: Vec<String>,
 }
 
-/// Fills a cluster, lets one more node join, and prints how fast what it should hold came to it, with the latency of clients
-/// before and meanwhile.
+/// Fills a cluster, lets a node join or die, and prints how fast the copies came to where they should be, with the latency of
+/// clients before and meanwhile.
 pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<()> {
     let mut cluster = start(binary, options).await?;
-    // The one that joins gets its share of all copies.
-    fill(&cluster, options.entries * (NODES + 1) / REPLICAS, options.value_size).await;
+    let nodes = match options.event {
+        Event::Join => NODES + 1,
+        Event::Death => NODES,
+    };
+    fill(&cluster, options.entries * nodes / REPLICAS, options.value_size).await;
     let (url, load) = (cluster.url(0), load_flags(options.rate));
     let before = load::run_until(&url, &load, tokio::time::sleep(BEFORE)).await?;
+    let held_before = held(&cluster).await;
+    if matches!(options.event, Event::Death) {
+        let epoch = cluster.nodes(0).await["epoch"].clone();
+        cluster.kill_auxiliary(0);
+        while cluster.nodes(0).await["epoch"] == epoch {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
     let (end, ended) = oneshot::channel::<()>();
     let load = tokio::spawn(async move { load::run_until(&url, &load, async { drop(ended.await) }).await });
-    tokio::time::sleep(RUN_UP).await;
     let cpu_before = cluster.cpu_ticks();
     let started = Instant::now();
-    let node = cluster.add().await?;
+    let moved = match options.event {
+        Event::Join => {
+            let node = cluster.add().await?;
+            held(&cluster).await[node]
+        }
+        Event::Death => {
+            cluster.settled().await;
+            let survivors = |held: Vec<f64>| held[1..].iter().sum::<f64>();
+            survivors(held(&cluster).await) - survivors(held_before)
+        }
+    };
     let took = started.elapsed();
     let cpu = cluster.cpu_ticks() - cpu_before;
     drop(end);
     let meanwhile = load.await??;
 
-    let page = cluster.auxiliaries()[node].client().get("/metrics").await;
-    let moved = MetricsPage::parse(page.text()).value("annulus_cache_items");
     let [before_us, meanwhile_us] = [before, meanwhile].map(|report| report.latency[0].percentiles.p99_us);
     println!("entries moved         {moved:>12.0}");
     println!("time                  {:>12.2} s", took.as_secs_f64());
@@ -71,6 +102,19 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
     println!("client p99 meanwhile  {:>12.2} ms", meanwhile_us as f64 / 1e3);
     println!("ratio                 {:>12.2}", meanwhile_us as f64 / before_us as f64);
     Ok(())
+}
+
+/// Entries of each auxiliary, 0 of one that is dead.
+async fn held(cluster: &Cluster) -> Vec<f64> {
+    let mut held = Vec::new();
+    for node in cluster.auxiliaries() {
+        held.push(if node.is_running() {
+            MetricsPage::parse(node.client().get("/metrics").await.text()).value("annulus_cache_items")
+        } else {
+            0.0
+        });
+    }
+    held
 }
 
 /// Reads and writes of the keys that are there, until told to end.

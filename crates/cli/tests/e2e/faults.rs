@@ -5,11 +5,14 @@ use std::time::Duration;
 use annulus_testkit::{Cluster, Shape, eventually, path_of};
 use tokio::time::Instant;
 
-use crate::support::{BINARY, Load, assert_slowest};
+use crate::support::{BINARY, Load, assert_slowest, sized};
 
 /// Requests a second.
 const RATE: usize = 500;
-const LOAD: Load = Load { keys: 2000, rate: RATE };
+
+fn mixed() -> Load {
+    Load { keys: sized(2_000, 10_000), rate: RATE }
+}
 
 async fn start() -> Cluster {
     Shape::default().processes(BINARY).await.expect("a cluster starts")
@@ -18,31 +21,31 @@ async fn start() -> Cluster {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_an_auxiliary_under_load_is_noticed_by_nobody() {
     let mut cluster = start().await;
-    let load = LOAD.start(&cluster).await;
+    let load = mixed().start(&cluster).await;
     cluster.kill_auxiliary(1);
-    LOAD.answered_more(&cluster, 4 * RATE).await;
+    mixed().answered_more(&cluster, 4 * RATE).await;
     assert_slowest(&load.ends_well(&cluster).await, Duration::from_millis(300));
-    LOAD.is_all_there(&cluster).await;
+    mixed().is_all_there(&cluster).await;
     cluster.auxiliary_mut(1).restart().await.expect("it comes back");
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }
-    LOAD.is_all_there(&cluster).await;
+    mixed().is_all_there(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_auxiliary_that_hangs_for_ten_seconds_is_noticed_by_nobody() {
     let cluster = start().await;
-    let load = LOAD.start(&cluster).await;
+    let load = mixed().start(&cluster).await;
     cluster.auxiliaries()[2].stop();
-    LOAD.answered_more(&cluster, 10 * RATE).await;
+    mixed().answered_more(&cluster, 10 * RATE).await;
     cluster.auxiliaries()[2].resume();
-    LOAD.answered_more(&cluster, 2 * RATE).await;
+    mixed().answered_more(&cluster, 2 * RATE).await;
     assert_slowest(&load.ends_well(&cluster).await, Duration::from_millis(400));
     for master in 0..2 {
         cluster.all_up(master, Duration::from_secs(5)).await;
     }
-    LOAD.is_all_there(&cluster).await;
+    mixed().is_all_there(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,7 +26,7 @@ async fn connections(client: Client) -> f64 {
     MetricsPage::parse(client.get("/metrics").await.text()).value("annulus_connections")
 }
 
-/// The bar of the issue: 1.3 × the byte bound + 64 MiB + 16 KiB a connection.
+/// What is promised: 1.3 × the byte bound + 64 MiB + 16 KiB a connection.
 fn assert_memory_is_bounded(cluster: &Cluster, connections: u64) {
     let peak = cluster.masters()[0].usage().peak_rss_bytes;
     let bound = MASTER_BYTES * 13 / 10 + 64 * MIB + connections * 16 * 1024;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annulus_testkit::{Cluster, Direction, Shape, eventually};
+use annulus_testkit::{Cluster, Direction, MetricsPage, Shape, eventually};
 use tokio::time::Instant;
 
 use crate::keys::Keys;
@@ -74,6 +74,23 @@ async fn one_that_dies_under_load_is_made_up_for_and_comes_back_without_a_miss()
     cluster.kill_auxiliary(0);
     cluster.settled().await;
     LOAD.is_all_there(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_death_loses_nothing_once_no_key_lacks_a_copy() {
+    let load = Load { keys: sized(2_000, 10_000), rate: RATE };
+    let mut cluster = start(shape().auxiliaries(4)).await;
+    for dead in [3, 1] {
+        let running = load.start(&cluster).await;
+        cluster.kill_auxiliary(dead);
+        cluster.settled().await;
+        running.ends_well(&cluster).await;
+        for node in cluster.auxiliaries().iter().filter(|node| node.is_running()) {
+            let page = MetricsPage::parse(node.client().get("/metrics").await.text());
+            assert!(page.value("annulus_under_replicated_keys") < 1.0);
+        }
+        load.is_all_there(&cluster).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
