@@ -5,7 +5,7 @@
 //! cargo xtask cost   target/dist/annulus   # CPU of a GET through a master, against a bare axum handler
 //! cargo xtask memory target/dist/annulus   # resident memory of an entry
 //! cargo xtask peers                        # against memcached, nutcracker, webdis and Redis: docs/performance.md
-//! cargo xtask settle target/dist/annulus   # entries a second that move when a node joins
+//! cargo xtask settle target/dist/annulus   # entries a second that move when a node joins; with --event death, when one dies
 //! ```
 
 mod bare;
