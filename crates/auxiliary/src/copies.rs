@@ -70,9 +70,8 @@ impl Copies {
             let was_live = self.store.drop_moved(key, hash, found);
             return Ok(Taken { previous: None, was_live });
         }
-        let put = if incoming.fetched { Store::put_fetched } else { Store::put };
-        let put = put(&self.store, key, hash, &write, condition(incoming.condition), now_ms);
-        match put {
+        let condition = condition(incoming.condition);
+        match self.store.put_as(key, hash, &write, condition, incoming.fetched, now_ms) {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),
                 was_live: previous.is_some_and(|previous| !previous.tombstone),

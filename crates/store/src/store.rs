@@ -112,31 +112,21 @@ impl Store {
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
-        self.put_as((key, hash), write, false, condition, now_ms)
+        self.put_as(key, hash, write, condition, false, now_ms)
     }
 
-    /// As [`Self::put`], of a value that counts as read since: it was worked out from one that was.
+    /// As [`Self::put`], of a value that counts as read since, or not: one that was worked out from a value that was read does.
     ///
     /// # Errors
     ///
     /// As those of [`Self::put`].
-    pub fn put_fetched(
+    pub fn put_as(
         &self,
         key: &[u8],
         hash: u64,
         write: &Write<'_>,
         condition: Condition,
-        now_ms: u64,
-    ) -> Result<Option<Previous>, PutError> {
-        self.put_as((key, hash), write, true, condition, now_ms)
-    }
-
-    fn put_as(
-        &self,
-        (key, hash): (&[u8], u64),
-        write: &Write<'_>,
         fetched: bool,
-        condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
         let key = self.key(key, hash);
