@@ -345,7 +345,6 @@ pub struct Ready {
 mod tests {
     use super::*;
     use crate::Key;
-    use crate::value::Used;
 
     fn request(json: &str) -> Result<StoreRequest, serde_json::Error> {
         serde_json::from_str(json)
@@ -374,15 +373,7 @@ mod tests {
     fn an_entry_reads_back_from_its_json() {
         let key = Key::new("a\"b").unwrap();
         let content = Content { content_type: "text/plain".into(), bytes: "x\ny".into() };
-        let stored = StoredValue {
-            version: Version(9),
-            origin: None,
-            ttl_left_ms: Some(1),
-            flags: 0,
-            marks: 0,
-            used: Used::default(),
-            content,
-        };
+        let stored = StoredValue { ttl_left_ms: Some(1), ..StoredValue::new(Version(9), content) };
         let entry: Entry = serde_json::from_slice(&entry_json(&key, &stored)).unwrap();
         assert_eq!((entry.key.as_str(), entry.value.get()), ("a\"b", r#""x\ny""#));
         assert_eq!((entry.version, entry.ttl, entry.encoding), (Version(9), Some(1), None));
@@ -392,15 +383,7 @@ mod tests {
     fn bytes_come_as_base64_and_say_so() {
         let key = Key::new(vec![0xff]).unwrap();
         let content = Content { content_type: crate::value::OCTET_STREAM.into(), bytes: vec![0, 255].into() };
-        let stored = StoredValue {
-            version: Version(9),
-            origin: None,
-            ttl_left_ms: None,
-            flags: 0,
-            marks: 0,
-            used: Used::default(),
-            content,
-        };
+        let stored = StoredValue::new(Version(9), content);
         let entry: Entry = serde_json::from_slice(&entry_json(&key, &stored)).unwrap();
         assert_eq!((entry.key.as_str(), entry.value.get()), ("%FF", "\"AP8=\""));
         assert_eq!((entry.encoding.as_deref(), entry.ttl), (Some("base64"), None));

@@ -40,6 +40,13 @@ pub struct StoredValue {
     pub content: Content,
 }
 
+impl StoredValue {
+    /// A value that never expires, of which nothing more is known.
+    pub fn new(version: Version, content: Content) -> Self {
+        Self { version, origin: None, ttl_left_ms: None, flags: 0, marks: 0, used: Used::default(), content }
+    }
+}
+
 /// How an entry was used before it was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {

@@ -267,15 +267,7 @@ mod tests {
 
     fn value(version: u64) -> CopyState {
         let content = Content { content_type: "text/plain".into(), bytes: "x".into() };
-        CopyState::Value(StoredValue {
-            version: Version(version),
-            origin: None,
-            ttl_left_ms: None,
-            flags: 0,
-            marks: 0,
-            used: Used::default(),
-            content,
-        })
+        CopyState::Value(StoredValue::new(Version(version), content))
     }
 
     #[test]

@@ -341,7 +341,7 @@ fn too_large() -> Problem {
 #[cfg(test)]
 mod tests {
     use annulus_protocol::hop::MissReason;
-    use annulus_protocol::value::{Content, StoredValue, Used};
+    use annulus_protocol::value::{Content, StoredValue};
 
     use super::*;
 
@@ -409,16 +409,7 @@ mod tests {
     fn what_replaced_a_write_shows_that_it_has_happened_unless_it_may_be_older() {
         let value = |version, origin| {
             let content = Content { content_type: "".into(), bytes: "".into() };
-            let used = Used::default();
-            CopyState::Value(StoredValue {
-                version,
-                origin,
-                ttl_left_ms: None,
-                flags: 0,
-                marks: 0,
-                used,
-                content,
-            })
+            CopyState::Value(StoredValue { origin, ..StoredValue::new(version, content) })
         };
         let miss = |version, tombstone| CopyState::Miss { version, reason: MissReason::Deleted, tombstone };
         let (before, written, after) = (Version(2), Version(4), Version(6));

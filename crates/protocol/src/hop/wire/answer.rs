@@ -94,15 +94,7 @@ impl AnswerHead {
 
 fn read_value(words: Words<'_>) -> Result<StoredValue, Broken> {
     let content = Content { content_type: Cow::Borrowed(OCTET_STREAM), bytes: Bytes::new() };
-    let mut value = StoredValue {
-        version: Version::ZERO,
-        origin: None,
-        ttl_left_ms: None,
-        flags: 0,
-        marks: 0,
-        used: Used::default(),
-        content,
-    };
+    let mut value = StoredValue::new(Version::ZERO, content);
     for word in words {
         match word {
             [b'c', digits @ ..] => value.version = Version(number(digits)?),
