@@ -106,7 +106,6 @@ pub struct Parts {
 pub struct Auxiliary {
     node: Arc<Node>,
     server: Server,
-    workers: Workers,
     readiness: Readiness,
     keeping: Option<Keeping>,
     lease_ttl: Duration,
@@ -128,6 +127,7 @@ pub(crate) struct Node {
     max_value_bytes: usize,
     reload: Reload,
     server_limits: ServerLimits,
+    workers: Workers,
     members: Option<Members>,
     secret: Option<Secret>,
     peers: Option<Arc<dyn Peers>>,
@@ -192,6 +192,7 @@ impl Auxiliary {
         let node = Arc::new(Node {
             reload,
             server_limits: server.limits(),
+            workers,
             zone: own.zone.clone(),
             members,
             secret,
@@ -217,7 +218,6 @@ impl Auxiliary {
         Ok(Self {
             node,
             server,
-            workers,
             readiness: Readiness::default(),
             keeping,
             lease_ttl: settings.cluster.lease_ttl,
@@ -257,7 +257,8 @@ impl Auxiliary {
             self.node.bodies.budget().clone(),
             hop::AT_LIMIT,
         );
-        let mut doors = Doors::http(listener, self.workers.count(), |_| self.router()).beside(Arc::new(hop));
+        let mut doors =
+            Doors::http(listener, self.node.workers.count(), |_| self.router()).beside(Arc::new(hop));
         if let Some(listener) = memcached {
             let port = listener.local_addr().map_or(0, |address| address.port());
             doors = doors.stream(listener, Arc::new(Front::protocol(&self.node, port)));
@@ -283,7 +284,8 @@ impl Auxiliary {
                 });
             }
             Some((authority, peers)) => {
-                tasks.spawn(settle::settle(Arc::clone(&self.node), peers, Candidates::new(snapshot)));
+                let settling = settle::settle(Arc::clone(&self.node), peers, Candidates::new(snapshot));
+                tasks.spawn_on(settling, &self.node.workers.background());
                 tasks.spawn({
                     let member = membership::Member {
                         node: Arc::clone(&self.node),

@@ -2,7 +2,8 @@
 //!
 //! A connection stays on the worker that it was given to. So whatever a worker's connections share is used by one thread
 //! at a time, and what many of them send to another node between two looks at the sockets goes out in one system call.
-//! The threads of the process's runtime are left to what takes long: settling, snapshots, the registry.
+//! The threads of the process's runtime are left to what must not wait for them: leases, the registry, snapshots. What moves
+//! data runs on a thread in the background, which the system puts behind all others.
 
 use std::future::Future;
 use std::io;
@@ -20,8 +21,14 @@ pub struct Workers {
 
 struct Threads {
     handles: Vec<Handle>,
+    background: Handle,
     stop: CancellationToken,
 }
+
+/// How much lower than others' the priority of the background is, in the system's steps: it gets a tenth of a core that
+/// others want too, and waits for none that is idle.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 10;
 
 impl Workers {
     /// No threads of their own: one worker, which is the runtime that the caller runs on. For simulations, for tests, and
@@ -30,22 +37,27 @@ impl Workers {
         Self::default()
     }
 
-    /// So many threads, at least one.
+    /// So many threads, at least one, and one in the background.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let mut handles = Vec::new();
-        for number in 0..count.max(1) {
+        let start = |name: String, first: fn()| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            handles.push(runtime.handle().clone());
+            let handle = runtime.handle().clone();
             let stopped = stop.clone();
-            std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(stopped.cancelled()))?;
-        }
-        Ok(Self { threads: Some(Arc::new(Threads { handles, stop })) })
+            std::thread::Builder::new().name(name).spawn(move || {
+                first();
+                runtime.block_on(stopped.cancelled());
+            })?;
+            Ok::<_, io::Error>(handle)
+        };
+        let handles = (0..count.max(1))
+            .map(|number| start(format!("worker-{number}"), || {}))
+            .collect::<Result<_, _>>()?;
+        let background = start("background".to_owned(), step_back)?;
+        Ok(Self { threads: Some(Arc::new(Threads { handles, background, stop })) })
     }
 
     /// How many workers there are: 1 or more.
@@ -63,6 +75,29 @@ impl Workers {
             Some(threads) => threads.handles[worker % threads.handles.len()].spawn(task),
         }
     }
+
+    /// Where tasks run that may take long and for which no connection should wait.
+    ///
+    /// # Panics
+    /// With workers that are the caller's runtime, outside of any.
+    pub fn background(&self) -> Handle {
+        self.threads.as_ref().map_or_else(Handle::current, |threads| threads.background.clone())
+    }
+}
+
+/// Lets go of the core, should another thread wait for it, and of this thread, should another task. Whatever runs in the
+/// background does so every tenth of a millisecond: a system may let a thread run on for some milliseconds although a
+/// thread of higher priority waits.
+pub async fn give_way() {
+    std::thread::yield_now();
+    tokio::task::yield_now().await;
+}
+
+/// Puts this thread behind all others.
+fn step_back() {
+    // Refused: it runs like all others, which costs latency and nothing else.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(BACKGROUND_NICE);
 }
 
 impl Drop for Threads {
@@ -86,6 +121,19 @@ mod tests {
             let thread = workers.spawn(worker, name()).await.unwrap();
             assert_eq!(thread, Some(format!("worker-{}", worker % 2)));
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_background_stands_behind_the_workers() {
+        let workers = Workers::start(1).unwrap();
+        let nice = async || {
+            give_way().await;
+            rustix::process::getpriority_process(None).unwrap()
+        };
+        let of_worker = workers.spawn(0, async move { nice().await }).await.unwrap();
+        let of_background = workers.background().spawn(async move { nice().await }).await.unwrap();
+        assert_eq!(of_background - of_worker, BACKGROUND_NICE);
     }
 
     #[tokio::test]

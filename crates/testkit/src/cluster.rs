@@ -196,23 +196,25 @@ impl Cluster {
         self.client(master).get("/nodes").await.json()
     }
 
-    /// Waits until all masters go by the same view, in which all members hold what they should and, with a Redis, the
-    /// members are the auxiliaries that run.
+    /// Waits until they are [settled](Self::is_settled).
     pub async fn settled(&self) {
-        let mut seen = Vec::new();
+        eventually("settled, with all that run as members", SETTLE_LIMIT, async || self.is_settled().await)
+            .await;
+    }
+
+    /// Whether all masters go by the same view, in which all members hold what they should and, with a Redis, the members
+    /// are the auxiliaries that run.
+    pub async fn is_settled(&self) -> bool {
         let names = (1..).map(|n| format!("aux-{n}")).zip(&self.auxiliaries);
         let running: Vec<_> = names.filter(|(_, node)| node.is_running()).map(|(name, _)| name).collect();
-        let settled = async || {
-            seen.clear();
-            for master in (0..self.masters.len()).filter(|master| self.masters[*master].is_running()) {
-                seen.push(self.nodes(master).await);
-            }
-            seen.iter().all(|nodes| {
-                let same = nodes["epoch"] == seen[0]["epoch"];
-                same && is_settled(nodes) && (self.redis.is_none() || has_members(nodes, &running))
-            })
-        };
-        eventually(&format!("settled, with the members {running:?}"), SETTLE_LIMIT, settled).await;
+        let mut seen = Vec::new();
+        for master in (0..self.masters.len()).filter(|master| self.masters[*master].is_running()) {
+            seen.push(self.nodes(master).await);
+        }
+        seen.iter().all(|nodes| {
+            let same = nodes["epoch"] == seen[0]["epoch"];
+            same && is_settled(nodes) && (self.redis.is_none() || has_members(nodes, &running))
+        })
     }
 
     /// User and system CPU time of all processes that run, together, in clock ticks of 10 ms.

@@ -18,8 +18,14 @@ const NODES: u64 = 4;
 const BATCH: u64 = 50_000;
 /// How long clients are looked at before anything moves.
 const BEFORE: Duration = Duration::from_secs(10);
-/// Between two looks for the end of a lease.
+/// Between two looks for the end of a lease, while nothing is measured.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Between two looks whether all copies are where they should be: each look asks all nodes, which clients should not notice.
+const SETTLED_INTERVAL: Duration = Duration::from_millis(100);
+/// By when they must be.
+const SETTLED_LIMIT: Duration = Duration::from_secs(300);
+/// Connections of clients: few, because the first request of each takes longer, and a death is over in some hundred requests.
+const CONNECTIONS: usize = 4;
 /// What keys start with; 12 digits follow.
 const PREFIX: &str = "key-";
 /// Clock ticks of 10 ms in microseconds.
@@ -83,7 +89,12 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
             held(&cluster).await[node]
         }
         Event::Death => {
-            cluster.settled().await;
+            let settled = async {
+                while !cluster.is_settled().await {
+                    tokio::time::sleep(SETTLED_INTERVAL).await;
+                }
+            };
+            tokio::time::timeout(SETTLED_LIMIT, settled).await.context("the copies were not made again")?;
             let survivors = |held: Vec<f64>| held[1..].iter().sum::<f64>();
             survivors(held(&cluster).await) - survivors(held_before)
         }
@@ -119,7 +130,9 @@ async fn held(cluster: &Cluster) -> Vec<f64> {
 
 /// Reads and writes of the keys that are there, until told to end.
 fn load_flags(rate: u32) -> String {
-    format!("--keys 100000 --key-prefix {PREFIX} --rate {rate} --read-ratio 0.9 --warm-up 0s --duration 1h")
+    format!(
+        "--keys 100000 --key-prefix {PREFIX} --rate {rate} --connections {CONNECTIONS} --read-ratio 0.9 --warm-up 0s --duration 1h"
+    )
 }
 
 async fn start(binary: &Path, options: &Options) -> anyhow::Result<Cluster> {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annulus_cluster::{NodeList, Stake};
+use annulus_service::workers::give_way;
 use annulus_store::{Entry, FLOOR_BUCKETS, ScanCursor};
 
 use crate::candidates::Candidates;
@@ -41,6 +42,8 @@ pub(crate) struct Pace {
 
 /// Entries of one step of a scan.
 const BATCH: usize = 512;
+/// Items that are looked at without a break.
+const STEP: usize = 128;
 /// Bytes of entries that are handed over in one go, about: what is pushed out of memory meanwhile stays there so long.
 const GATHERED_BYTES: usize = 1 << 20;
 /// Between two looks for entries that lie in another's place.
@@ -125,7 +128,7 @@ async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
             }
         }
         pass.check_current()?;
-        tokio::task::yield_now().await;
+        give_way().await;
     }
     pass.node.progress.start(pass.standing.epoch(), left);
     Ok(())
@@ -154,7 +157,7 @@ async fn hand_over(pass: &Pass<'_>, doubtful: &mut Vec<Entry>) -> Result<(), Sto
             hand_over_batch(pass, &std::mem::take(&mut gathered).items, doubtful).await?;
         } else {
             pass.check_current()?;
-            tokio::task::yield_now().await;
+            give_way().await;
         }
     }
     hand_over_batch(pass, &gathered.items, doubtful).await

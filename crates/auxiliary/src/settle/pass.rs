@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use annulus_cluster::NodeList;
 use annulus_protocol::rest::Settling;
+use annulus_service::workers::give_way;
 use annulus_store::{Condition, Entry, Record};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::STEP;
 use super::judge::{Case, Said, Verdict};
 use super::wire::{self, Pushed};
 use crate::Node;
@@ -18,7 +20,7 @@ use crate::members::{Members, Standing};
 use crate::peers::{PeerError, Peers};
 
 /// Bytes of records in one push, about; a larger record goes alone.
-const PUSH_BYTES: usize = 64 * 1024;
+const PUSH_BYTES: usize = 16 * 1024;
 /// How long to wait before a batch that met an error is tried again, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -147,6 +149,7 @@ impl Pass<'_> {
         let mut handled = Handled::default();
         let mut sends: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (at, (item, answers)) in items.iter().zip(&answers).enumerate() {
+            breathe(at).await;
             if item.case.is_held_by_all(answers) {
                 handled.held_by_all.push(at);
             }
@@ -192,6 +195,7 @@ impl Pass<'_> {
     async fn ask(&self, items: &[Item]) -> Result<Vec<Vec<(usize, Said)>>, PeerError> {
         let mut asks: BTreeMap<usize, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         for (at, item) in items.iter().enumerate() {
+            breathe(at).await;
             let Some(record) = item.entry.record() else { continue };
             let whom: NodeList = item.case.authorities.iter().chain(item.case.targets.iter()).collect();
             for node in whom.iter() {
@@ -222,6 +226,7 @@ impl Pass<'_> {
             let mut bytes = 0;
             let (mut body, mut count) = (Vec::new(), 0);
             for (nth, at) in which.iter().enumerate() {
+                breathe(nth).await;
                 if let Some(mut record) = items[*at].entry.record() {
                     if !self.standing.placement.mechanisms().expiry {
                         record.deadline_ms = None;
@@ -277,5 +282,12 @@ impl Pass<'_> {
         if rest > 0 {
             tokio::time::sleep(Duration::from_micros(rest)).await;
         }
+    }
+}
+
+/// Gives way before every so many items.
+async fn breathe(item: usize) {
+    if item.is_multiple_of(STEP) {
+        give_way().await;
     }
 }

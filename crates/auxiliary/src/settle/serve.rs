@@ -8,6 +8,7 @@ use annulus_protocol::hop::{EPOCH_HEADER, SEAL_HEADER};
 use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
 use annulus_service::body::Share;
+use annulus_service::workers::give_way;
 use annulus_store::{Condition, Lookup, PutError};
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +27,8 @@ use crate::members::{Members, Turned};
 const MAX_ROSTER_BYTES: usize = 1 << 20;
 /// The largest body beside one value.
 const MAX_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a batch that are answered without a break, about: a tenth of a millisecond of work.
+const STEP_BYTES: usize = 2 << 10;
 
 pub(crate) fn routes(node: Arc<Node>) -> Router {
     Router::new()
@@ -51,41 +54,38 @@ fn turned_away(turned: Turned, epoch: u64) -> Response {
 }
 
 async fn ask(State(node): State<Arc<Node>>, request: Request) -> Response {
-    with_batch(&node, request, |node, body| {
-        let keys = wire::keys(body)?;
-        let now_ms = node.clock.now_ms();
-        let mut answer = Vec::with_capacity(9 * keys.len());
-        for key in keys {
-            let found = node.copies.store().peek(key, annulus_ring::key_hash(key), now_ms);
-            let said = match found {
-                Lookup::Hit(entry) => Said::Holds(entry.version()),
-                Lookup::Miss(miss) if miss.tombstone => Said::Holds(miss.version),
-                Lookup::Miss(miss) => Said::Lacks(miss.version),
-            };
-            wire::put_said(said, &mut answer);
-        }
-        Some(answer)
-    })
-    .await
+    answer(&node, request, say).await
+}
+
+/// Says what this node knows of the next key.
+fn say(node: &Node, asked: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
+    let key = wire::next_key(asked)?;
+    let found = node.copies.store().peek(key, annulus_ring::key_hash(key), node.clock.now_ms());
+    let said = match found {
+        Lookup::Hit(entry) => Said::Holds(entry.version()),
+        Lookup::Miss(miss) if miss.tombstone => Said::Holds(miss.version),
+        Lookup::Miss(miss) => Said::Lacks(miss.version),
+    };
+    wire::put_said(said, answer);
+    Some(())
 }
 
 async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
-    with_batch(&node, request, |node, mut body| {
-        let now_ms = node.clock.now_ms();
-        let mut answer = Vec::new();
-        while !body.is_empty() {
-            let record = wire::next_record(&mut body, now_ms)?;
-            let hash = annulus_ring::key_hash(record.key);
-            let put = node.copies.store().put(record.key, hash, &record.write(), Condition::Always, now_ms);
-            answer.push(match put {
-                Ok(_) | Err(PutError::Refused { .. } | PutError::ConditionFailed { .. }) => Pushed::Settled,
-                Err(PutError::Promised { .. } | PutError::Busy) => Pushed::Later,
-                Err(PutError::TooLarge { .. }) => Pushed::TooLarge,
-            } as u8);
-        }
-        Some(answer)
-    })
-    .await
+    answer(&node, request, take).await
+}
+
+/// Takes the next record.
+fn take(node: &Node, pushed: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
+    let now_ms = node.clock.now_ms();
+    let record = wire::next_record(pushed, now_ms)?;
+    let hash = annulus_ring::key_hash(record.key);
+    let put = node.copies.store().put(record.key, hash, &record.write(), Condition::Always, now_ms);
+    answer.push(match put {
+        Ok(_) | Err(PutError::Refused { .. } | PutError::ConditionFailed { .. }) => Pushed::Settled,
+        Err(PutError::Promised { .. } | PutError::Busy) => Pushed::Later,
+        Err(PutError::TooLarge { .. }) => Pushed::TooLarge,
+    } as u8);
+    Some(())
 }
 
 async fn floors(State(node): State<Arc<Node>>, request: Request) -> Response {
@@ -98,23 +98,52 @@ async fn floors(State(node): State<Arc<Node>>, request: Request) -> Response {
     }
 }
 
-/// Reads a batch of a member that goes by the same roster, and answers it in one step.
-async fn with_batch(
-    node: &Node,
-    request: Request,
-    work: impl FnOnce(&Node, &[u8]) -> Option<Vec<u8>>,
-) -> Response {
-    let (members, epoch, bytes, _share) = match read_batch(node, request).await {
+/// Takes the next item off a batch and answers it; `None` where it cannot be read.
+type Item = fn(&Node, &mut &[u8], &mut Vec<u8>) -> Option<()>;
+
+/// Answers a batch of a member that goes by the same roster, in the background: clients' requests go first.
+async fn answer(node: &Arc<Node>, request: Request, item: Item) -> Response {
+    let (members, epoch, batch, share) = match read_batch(node, request).await {
         Ok(read) => read,
         Err(refused) => return refused,
     };
-    let answer = match members.admit_peer(epoch) {
-        Ok(_admitted) => work(node, &bytes),
-        Err(turned) => return refuse(members, turned),
+    let answering = {
+        let node = Arc::clone(node);
+        async move {
+            let _share = share;
+            answer_items(&node, epoch, &batch, item).await
+        }
     };
-    match answer {
-        Some(answer) => Response::new(Body::from(answer)),
-        None => ApiError::new(ErrorCode::BadRequest, "a batch that cannot be read").into_response(),
+    match node.workers.background().spawn(answering).await {
+        Ok(Ok(Some(answer))) => Response::new(Body::from(answer)),
+        Ok(Ok(None)) => ApiError::new(ErrorCode::BadRequest, "a batch that cannot be read").into_response(),
+        Ok(Err(turned)) => refuse(members, turned),
+        Err(stopped) => ApiError::new(ErrorCode::Unavailable, stopped.to_string()).into_response(),
+    }
+}
+
+async fn answer_items(
+    node: &Node,
+    epoch: u64,
+    mut rest: &[u8],
+    item: Item,
+) -> Result<Option<Vec<u8>>, Turned> {
+    let mut answer = Vec::new();
+    loop {
+        let step_end = rest.len().saturating_sub(STEP_BYTES);
+        // Each step by itself, because a new roster has to wait for it.
+        {
+            let _admitted = node.members.as_ref().map(|members| members.admit_peer(epoch)).transpose()?;
+            while !rest.is_empty() && rest.len() >= step_end {
+                if item(node, &mut rest, &mut answer).is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+        if rest.is_empty() {
+            return Ok(Some(answer));
+        }
+        give_way().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use annulus_service::workers::give_way;
 use annulus_store::ScanCursor;
 
 use super::pass::{Held, Item, Pass, Stopped};
@@ -44,7 +45,7 @@ impl Sweeper {
                 }
             }
             if items.is_empty() {
-                tokio::task::yield_now().await;
+                give_way().await;
                 continue;
             }
             let handled = pass.handle(&items).await?;

@@ -26,19 +26,13 @@ pub(crate) fn put_key(key: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(key);
 }
 
-/// The keys of an ask; `None` where it is cut or a key is too long.
-pub(crate) fn keys(mut body: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut keys = Vec::new();
-    while let Some((len, rest)) = body.split_first() {
-        let len = usize::from(*len);
-        if len > MAX_KEY_BYTES || rest.len() < len {
-            return None;
-        }
-        let (key, rest) = rest.split_at(len);
-        keys.push(key);
-        body = rest;
-    }
-    Some(keys)
+/// The next key of an ask; `None` where it is cut or too long.
+pub(crate) fn next_key<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, rest) = body.split_first()?;
+    let (key, rest) =
+        rest.split_at_checked(usize::from(*len)).filter(|(key, _)| key.len() <= MAX_KEY_BYTES)?;
+    *body = rest;
+    Some(key)
 }
 
 pub(crate) fn put_said(said: Said, out: &mut Vec<u8>) {
@@ -108,9 +102,12 @@ mod tests {
         let mut body = Vec::new();
         put_key(b"one", &mut body);
         put_key(&[0xff; 250], &mut body);
-        assert_eq!(keys(&body), Some(vec![&b"one"[..], &[0xff; 250][..]]));
-        assert_eq!(keys(&body[..body.len() - 1]), None);
-        assert_eq!(keys(&[251]), None);
+        let mut rest = &body[..];
+        assert_eq!(next_key(&mut rest), Some(&b"one"[..]));
+        assert_eq!(next_key(&mut &rest[..rest.len() - 1]), None);
+        assert_eq!((next_key(&mut rest), rest), (Some(&[0xff; 250][..]), &[][..]));
+        let too_long = [251; 252];
+        assert_eq!(next_key(&mut &too_long[..]), None);
 
         let mut answer = Vec::new();
         put_said(Said::Holds(7), &mut answer);

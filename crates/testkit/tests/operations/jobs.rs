@@ -105,9 +105,12 @@ async fn what_is_wrong_with_one_node_is_told_of_that_node() {
 
 #[tokio::test]
 async fn where_every_disk_is_full_the_whole_says_so() {
-    let full = MemoryFiles::default();
-    full.set_capacity(Some(10));
-    let (master, nodes) = cluster(2, &[full.clone(), full]).await;
+    let full = || {
+        let disk = MemoryFiles::default();
+        disk.set_capacity(Some(10));
+        disk
+    };
+    let (master, nodes) = cluster(2, &[full(), full()]).await;
     let answer = post(&master, "/backup").await;
     let problem = answer.problem(ErrorCode::DiskFull);
     assert!(problem.detail.contains("free some space"), "{problem:?}");
