@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Bytes of a value
     #[arg(long, default_value_t = 100)]
     value_size: usize,
+    /// Other entries, which expire before anything moves: what a node has forgotten stands for all keys of their buckets
+    #[arg(long, default_value_t = 0)]
+    expired: u64,
     /// Requests a second of the clients whose latency is measured
     #[arg(long, default_value_t = 300)]
     rate: u32,
@@ -68,7 +71,13 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
         Event::Join => NODES + 1,
         Event::Death => NODES,
     };
-    fill(&cluster, options.entries * nodes / REPLICAS, options.value_size).await;
+    let keys = options.entries * nodes / REPLICAS;
+    fill(&cluster, PREFIX, keys, &"v".repeat(options.value_size), None).await;
+    fill(&cluster, "expired-", options.expired, "", Some(1)).await;
+    let held_in_all = async || held(&cluster).await.iter().sum::<f64>();
+    while options.expired > 0 && held_in_all().await > (keys * REPLICAS) as f64 {
+        tokio::time::sleep(SETTLED_INTERVAL).await;
+    }
     let (url, load) = (cluster.url(0), load_flags(options.rate));
     let before = load::run_until(&url, &load, tokio::time::sleep(BEFORE)).await?;
     let held_before = held(&cluster).await;
@@ -103,9 +112,11 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
     let cpu = cluster.cpu_ticks() - cpu_before;
     drop(end);
     let meanwhile = load.await??;
+    let missing = (keys * REPLICAS) as f64 - held(&cluster).await.iter().sum::<f64>();
 
     let [before_us, meanwhile_us] = [before, meanwhile].map(|report| report.latency[0].percentiles.p99_us);
     println!("entries moved         {moved:>12.0}");
+    println!("copies missing        {missing:>12.0}");
     println!("time                  {:>12.2} s", took.as_secs_f64());
     println!("entries a second      {:>12.0}", moved / took.as_secs_f64());
     println!("CPU of all servers    {:>12.1} µs an entry", cpu as f64 * TICK_US / moved);
@@ -146,9 +157,8 @@ async fn start(binary: &Path, options: &Options) -> anyhow::Result<Cluster> {
 }
 
 /// Stores as many entries as there are keys.
-async fn fill(cluster: &Cluster, keys: u64, value_size: usize) {
-    let value = "v".repeat(value_size);
-    let entry = |n| Stored { key: format!("{PREFIX}{n:012}"), value: value.clone(), ttl: None };
+async fn fill(cluster: &Cluster, prefix: &str, keys: u64, value: &str, ttl: Option<u64>) {
+    let entry = |n| Stored { key: format!("{prefix}{n:012}"), value: value.to_owned(), ttl };
     for first in (0..keys).step_by(BATCH as usize) {
         let entries: Vec<_> = (first..keys.min(first + BATCH)).map(entry).collect();
         cluster.client(0).store_many(&entries).await;
