@@ -2,6 +2,7 @@
 //! for nothing; each entry is judged by those who do.
 
 use annulus_cluster::NodeList;
+use annulus_service::workers::give_way;
 use annulus_store::{Batch, Entry, FLOOR_BUCKETS, Record};
 
 use crate::Node;
@@ -147,7 +148,7 @@ async fn offer_batch(
 
 async fn judge(pass: &Pass<'_>, items: &[Item]) -> Result<Handled, Stopped> {
     if items.is_empty() {
-        tokio::task::yield_now().await;
+        give_way().await;
         pass.check_current()?;
         return Ok(Handled::default());
     }
