@@ -115,12 +115,13 @@ async fn offer_batch(
     for entry in held {
         let Some(record) = entry.record() else { continue };
         let hash = annulus_ring::key_hash(record.key);
-        if node.copies.store().peek(record.key, hash, now_ms).version() > record.version {
+        let known = node.copies.store().peek(record.key, hash, now_ms);
+        if known.version_as(standing.role(hash)) > record.version {
             offered.outdated += 1;
             continue;
         }
         let Some(stake) = standing.stake(hash) else { continue };
-        let mut case = case(standing, &stake, record.version, false);
+        let mut case = case(standing, &stake, &record, false);
         let is_over = record.deadline_ms.is_some_and(|deadline| deadline <= now_ms);
         // Memory has outlived no restart, and its deadlines no jump of the wall clock.
         let yields = record.deadline_ms.is_some() && matches!(entry, Held::Bytes(_));

@@ -6,7 +6,7 @@ use annulus_protocol::hop::{Condition, CopyState, MissReason, Refusal, Taken, Ta
 use annulus_protocol::value::{Content, OCTET_STREAM, StoredValue, Used};
 use annulus_protocol::{Key, Version};
 use annulus_service::net::Clock;
-use annulus_store::{self as store, Entry, Lookup, PutError, Stats, Store};
+use annulus_store::{self as store, Entry, Holding, Lookup, PutError, Role, Stats, Store};
 use bytes::Bytes;
 
 /// Values up to this size are copied out of the store; larger ones are shared with it, which costs an allocation.
@@ -47,12 +47,13 @@ impl Copies {
         state(self.store.peek(key.as_bytes(), annulus_ring::key_hash(key.as_bytes()), now_ms), now_ms)
     }
 
-    /// Takes a write. `hash` is the key's on the ring.
+    /// Takes a write in this role. `hash` is the key's on the ring.
     pub(crate) fn put(
         &self,
         key: &[u8],
         hash: u64,
         incoming: &Incoming<'_>,
+        role: Role,
         now_ms: u64,
     ) -> Result<Taken, Refusal> {
         let write = store::Write {
@@ -71,7 +72,8 @@ impl Copies {
             return Ok(Taken { previous: None, was_live });
         }
         let condition = condition(incoming.condition);
-        match self.store.put_as(key, hash, &write, condition, incoming.fetched, now_ms) {
+        let holding = Holding { fetched: incoming.fetched, role };
+        match self.store.put_as(key, hash, &write, condition, holding, now_ms) {
             Ok(previous) => Ok(Taken {
                 previous: previous.map(|previous| Version(previous.version)),
                 was_live: previous.is_some_and(|previous| !previous.tombstone),
@@ -86,9 +88,10 @@ impl Copies {
         key: &[u8],
         hash: u64,
         ballot: Version,
+        role: Role,
         now_ms: u64,
     ) -> Result<Lookup, Refusal> {
-        self.store.promise(key, hash, ballot.0, now_ms).map_err(refusal)
+        self.store.promise_as(key, hash, ballot.0, role, now_ms).map_err(refusal)
     }
 
     pub(crate) fn expire(&self, max: usize) -> usize {

@@ -11,7 +11,7 @@ use annulus_protocol::value::Used;
 use annulus_service::metrics::{OperationMetrics, Outcome};
 use annulus_service::stream::{Next, Output, Session};
 use annulus_service::telemetry::TraceContext;
-use annulus_store::{Entry, Found, Lookup};
+use annulus_store::{Entry, Found, Lookup, Miss, Role};
 use bytes::{Buf as _, BytesMut};
 
 use crate::Node;
@@ -79,6 +79,16 @@ struct Turn<'a> {
     output: &'a mut Output,
 }
 
+/// What was found, with the floor that counts in this role.
+fn as_it_counts(found: Lookup, role: &dyn Fn() -> Role) -> Lookup {
+    match found {
+        Lookup::Miss(miss) if !miss.tombstone => {
+            Lookup::Miss(Miss { version: miss.version_as(role()), ..miss })
+        }
+        found => found,
+    }
+}
+
 /// Why nothing was done.
 enum Barred {
     Turned(Turned),
@@ -124,22 +134,27 @@ impl Turn<'_> {
         self.now_us = now_us;
     }
 
-    /// Does something with a key in one step, if the master goes by the same roster and means this life.
-    fn admitted<T>(&self, hash: u64, work: impl FnOnce(u64) -> T) -> Result<T, Barred> {
+    /// Does something with a key in one step, if the master goes by the same roster and means this life. The role in which this
+    /// node does it is worked out for whoever asks: it takes a look at the ring.
+    fn admitted<T>(&self, hash: u64, work: impl FnOnce(&dyn Fn() -> Role, u64) -> T) -> Result<T, Barred> {
         let now_ms = self.now_us / 1000;
-        let Some(members) = &self.node.members else { return Ok(work(now_ms)) };
+        let Some(members) = &self.node.members else { return Ok(work(&|| Role::Owner, now_ms)) };
         let admitted = members.admit(self.epoch, hash).map_err(Barred::Turned)?;
         if self.life != 0 && admitted.incarnation() != self.life {
             return Err(Barred::AnotherLife);
         }
-        Ok(work(now_ms))
+        Ok(work(&|| admitted.role(hash), now_ms))
     }
 
     fn get(&mut self, key: &[u8], look: Look) -> Outcome {
         let hash = annulus_ring::key_hash(key);
         let store = self.node.copies.store();
         let show = |found: Found<'_>| ((found.to_lookup(), found.last_use()), look != Look::Aside);
-        match self.admitted(hash, |now_ms| store.read(key, hash, now_ms, show)) {
+        let read = self.admitted(hash, |role, now_ms| {
+            let (found, last_use) = store.read(key, hash, now_ms, show);
+            (as_it_counts(found, role), last_use)
+        });
+        match read {
             Ok((found, last_use)) => {
                 self.node.metrics.count_lookup(&found);
                 let used = Used { before: last_use.fetched(), idle_s: last_use.idle_s() };
@@ -155,7 +170,11 @@ impl Turn<'_> {
             return self.fail(why);
         }
         let copies = &self.node.copies;
-        match self.admitted(hash, |now_ms| copies.promise(key, hash, ballot, now_ms)) {
+        let promised = self.admitted(hash, |role, now_ms| {
+            let found = copies.promise(key, hash, ballot, role(), now_ms)?;
+            Ok(as_it_counts(found, role))
+        });
+        match promised {
             Ok(Ok(found)) => {
                 self.state(found, None);
                 Outcome::Ok
@@ -174,7 +193,7 @@ impl Turn<'_> {
             return self.fail(why);
         }
         let copies = &self.node.copies;
-        match self.admitted(hash, |now_ms| copies.put(key, hash, incoming, now_ms)) {
+        match self.admitted(hash, |role, now_ms| copies.put(key, hash, incoming, role(), now_ms)) {
             Ok(answer) => {
                 encode_put_answer(self.output.tail(), &answer);
                 answer.map_or(Outcome::Rejected, |_| Outcome::Ok)

@@ -47,7 +47,7 @@ use annulus_service::net::{Clock, Listener, Net};
 use annulus_service::reload::{self, IsLive, Reload, Source};
 use annulus_service::stream::Pump;
 use annulus_service::{Doors, Server, ServerLimits, Workers, error};
-use annulus_store::{Entry, Options, Store};
+use annulus_store::{Entry, FLOOR_BUCKETS, Options, Store};
 use axum::Router;
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -332,7 +332,11 @@ impl Node {
         let Some(members) = &self.members else { return };
         let Some(adopted) = members.adopt(roster, self.clock.now_ms()) else { return };
         if let Some(floors) = adopted.floors {
-            self.raise_floors(&floors);
+            let (all, of_spares) = floors.split_at(FLOOR_BUCKETS);
+            self.raise_floors(all);
+            for (bucket, floor) in of_spares.iter().enumerate() {
+                self.copies.store().raise_spare_floor(bucket, *floor);
+            }
         }
         // Whoever handed the roster over: the next one may be without this node already.
         if !members.is_leaving() && members.is_told_to_leave(roster) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use annulus_cluster::{Beat, Mechanisms, Node, Placement, Roster, Seat, Stake};
-use annulus_store::FLOOR_BUCKETS;
+use annulus_cluster::{Beat, Duty, Mechanisms, Node, Placement, Roster, Seat, Stake};
+use annulus_store::{FLOOR_BUCKETS, Role};
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::{Notify, watch};
 
@@ -23,7 +23,8 @@ struct State {
     standing: Option<Arc<Standing>>,
     settled: u64,
     leaving: bool,
-    /// The floors that others handed over for the epoch that is being settled; they hold once it has settled.
+    /// The floors that others handed over for the epoch that is being settled; they hold once it has settled. First those of
+    /// all, then those of spares: whoever is the spare of a key from now on stands by what the one before has forgotten.
     inherited: Option<Vec<u64>>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Admitted<'a> {
 
 /// What came of a roster.
 pub(crate) struct Adopted {
-    /// The floors that hold from now on.
+    /// The floors that hold from now on, as they were inherited.
     pub(crate) floors: Option<Vec<u64>>,
     /// Whether this life was a member and is none any more.
     pub(crate) is_expelled: bool,
@@ -65,6 +66,11 @@ impl Admitted<'_> {
     /// The number of the life that carries the call out.
     pub(crate) fn incarnation(&self) -> u64 {
         self.state.incarnation
+    }
+
+    /// What this node is to the key of this hash, for as long as the call takes.
+    pub(crate) fn role(&self, hash: u64) -> Role {
+        self.state.standing.as_ref().map_or(Role::Owner, |standing| standing.role(hash))
     }
 }
 
@@ -84,6 +90,15 @@ impl Standing {
     /// What this node has to do with the key of this hash; `None` where it is no member.
     pub(crate) fn stake(&self, hash: u64) -> Option<Stake> {
         self.me.map(|me| self.placement.stake(hash, me))
+    }
+
+    /// What this node is to the key of this hash; where it is no member, whatever it has forgotten counts.
+    pub(crate) fn role(&self, hash: u64) -> Role {
+        match self.me.map(|me| self.placement.duty(hash, me)) {
+            None | Some(Duty::Owner) => Role::Owner,
+            Some(Duty::Spare) => Role::Spare,
+            Some(Duty::Between) => Role::Between,
+        }
     }
 }
 
@@ -201,7 +216,7 @@ impl Members {
     pub(crate) fn inherit(&self, epoch: u64, floors: &[u64]) -> Result<(), Turned> {
         let mut state = self.state.write();
         check_epoch(state.standing.as_ref().ok_or(Turned::Behind)?, epoch)?;
-        let inherited = state.inherited.get_or_insert_with(|| vec![0; FLOOR_BUCKETS]);
+        let inherited = state.inherited.get_or_insert_with(|| vec![0; 2 * FLOOR_BUCKETS]);
         for (mine, theirs) in inherited.iter_mut().zip(floors) {
             *mine = (*mine).max(*theirs);
         }

@@ -54,7 +54,7 @@ pub use health::{Census, Change, Health, Probe, Ticket};
 pub use lease::{Lease, LeaseSettings};
 pub use mechanisms::Mechanisms;
 pub use node::{MAX_NAME_BYTES, MAX_WEIGHT, Node, NodeError};
-pub use placement::{Holders, Placed, Placement, Stake};
+pub use placement::{Duty, Holders, Placed, Placement, Stake};
 pub use quorum::{MAX_PREFERENCE, NodeList, Quorum};
 pub use registry::{
     Keeper, KeeperSettings, MemoryRegistry, RedisRegistry, RedisSettings, Registry, RegistryError,

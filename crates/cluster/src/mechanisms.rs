@@ -14,6 +14,8 @@ pub struct Mechanisms {
     pub cold_nodes: bool,
     /// What was forgotten is remembered by its bucket's floor.
     pub floors: bool,
+    /// A spare answers by a floor of its own; off: by that of all that it has forgotten.
+    pub spare_floors: bool,
     /// Until all have settled, operations need a quorum in both views; off: in the current one.
     pub both_views: bool,
     /// What is handed over keeps its deadline; off: it lives for ever.
@@ -32,6 +34,7 @@ impl Default for Mechanisms {
             read_repair: true,
             cold_nodes: true,
             floors: true,
+            spare_floors: true,
             both_views: true,
             expiry: true,
             epochs: true,

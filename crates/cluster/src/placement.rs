@@ -46,12 +46,26 @@ pub struct Stake {
     pub owners: NodeList,
     /// Those alive who speak for it, as the base knows it.
     pub authorities: NodeList,
+    /// How many of those who spoke for it are gone, with all that they knew.
+    pub gone: usize,
     /// Whether the node is one of the owners.
     pub is_owner: bool,
     /// Whether it is one of the authorities.
     pub is_authority: bool,
     /// Whether the views name different owners, or one who had it is gone: then whoever has it has to see to it.
     pub moves: bool,
+}
+
+/// What a node is to a key, by both views: by which of its floors it answers, and what it raises by forgetting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// An owner by the base and by the current view.
+    Owner,
+    /// No owner by the base, of whose owners at least one is left. What was acknowledged or shown, that one knows or has
+    /// forgotten, and so does another: an owner, or this node, if it took it in another's place.
+    Spare,
+    /// An owner by the base and none any more; or nobody is left of the base's owners.
+    Between,
 }
 
 /// Who holds a key.
@@ -170,7 +184,30 @@ impl Placement {
             is_authority: authorities.contains(me),
             owners,
             authorities,
+            gone: holders.base_gone,
             moves,
+        }
+    }
+
+    /// What this node is to the key of this hash.
+    pub fn duty(&self, hash: u64, me: usize) -> Duty {
+        let base = self.base.as_ref().unwrap_or(&self.current);
+        if self.base.is_none() && base.quorum.copies == base.quorum.preference {
+            return Duty::Owner;
+        }
+        let (mut was_owner, mut is_any_left) = (false, false);
+        for node in base.owners(hash).take(base.quorum.copies).filter(|node| self.nodes[*node].in_base) {
+            was_owner |= node == me;
+            is_any_left = true;
+        }
+        let is_owner = || {
+            self.base.is_none()
+                || self.current.owners(hash).take(self.current.quorum.copies).any(|node| node == me)
+        };
+        match was_owner {
+            true if is_owner() => Duty::Owner,
+            false if is_any_left && self.mechanisms.spare_floors => Duty::Spare,
+            _ => Duty::Between,
         }
     }
 
@@ -324,6 +361,55 @@ mod tests {
         let b = without.find("b").unwrap();
         assert!(!without.nodes()[b].is_alive);
         assert_eq!((without.holders(1).base_gone, without.holders(1).current.len()), (1, 2));
+    }
+
+    /// A key of `a` and `b`, with `c` as its spare; `d` is fourth.
+    fn hash_of(placement: &Placement, nodes: [&str; 3]) -> u64 {
+        let wanted: Vec<_> = nodes.iter().map(|name| placement.find(name).unwrap()).collect();
+        let is_it = |hash: &u64| placement.holders(*hash).current.iter().eq(wanted.iter().copied());
+        (0..10_000).map(|i: u64| annulus_ring::key_hash(&i.to_le_bytes())).find(is_it).unwrap()
+    }
+
+    #[test]
+    fn who_owns_by_no_view_or_not_by_the_base_is_a_spare_as_long_as_an_owner_is_left() {
+        let all = place(&roster(&["a", "b", "c", "d"]), None);
+        let hash = hash_of(&all, ["a", "b", "c"]);
+        let duties = |placement: &Placement| {
+            ["a", "b", "c", "d"].map(|name| placement.duty(hash, placement.find(name).unwrap()))
+        };
+        assert_eq!(duties(&all), [Duty::Owner, Duty::Owner, Duty::Spare, Duty::Spare]);
+
+        // c comes in for a.
+        let without_a = place(&all.roster().expire("a", 0).unwrap(), Some(&all));
+        assert_eq!(duties(&without_a)[1..], [Duty::Owner, Duty::Spare, Duty::Spare]);
+        // Nobody is left of those who would know.
+        let without_both = place(&without_a.roster().expire("b", 0).unwrap(), Some(&without_a));
+        assert_eq!(duties(&without_both)[2..], [Duty::Between, Duty::Between]);
+        // A new life knows nothing.
+        let again = place(&all.roster().beat(&beat("a", 5)).unwrap().unwrap(), Some(&all));
+        assert_eq!(duties(&again), [Duty::Spare, Duty::Owner, Duty::Spare, Duty::Spare]);
+
+        let off = Mechanisms { spare_floors: false, ..Mechanisms::default() };
+        let off = Placement::new(Arc::clone(all.roster()), None, off).unwrap();
+        assert_eq!(duties(&off)[2..], [Duty::Between, Duty::Between]);
+    }
+
+    #[test]
+    fn who_leaves_is_between_and_who_comes_is_a_spare_until_all_have_settled() {
+        let settled = place(&roster(&["a", "b", "c"]), None);
+        let joining = place(&settled.roster().beat(&beat("d", 1)).unwrap().unwrap(), Some(&settled));
+        let d = joining.find("d").unwrap();
+        let is_taken_over = |hash: &u64| joining.stake(*hash, d).is_owner;
+        let hash =
+            (0..10_000).map(|i: u64| annulus_ring::key_hash(&i.to_le_bytes())).find(is_taken_over).unwrap();
+        assert_eq!(joining.duty(hash, d), Duty::Spare);
+        let before = settled.holders(hash).current.first(2);
+        let leaves = |name: &&str| {
+            let was = before.contains(settled.find(name).unwrap());
+            was && !joining.stake(hash, joining.find(name).unwrap()).is_owner
+        };
+        let who = ["a", "b", "c"].into_iter().find(leaves).unwrap();
+        assert_eq!(joining.duty(hash, joining.find(who).unwrap()), Duty::Between);
     }
 
     #[test]

@@ -100,6 +100,38 @@ impl<'a> Write<'a> {
     }
 }
 
+/// What a node is to a key: whether it should hold it, or takes it in another's place.
+///
+/// A floor stands for a bucket, so it says of a key only that something may have been forgotten. Of a key that a node should
+/// not hold it has taken few versions, so there is a second floor, of those alone: the *spare floor*. It tells whether a
+/// spare may have forgotten something of the key, when the owner who would know better has died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It should hold the key: whatever was forgotten in the bucket counts.
+    #[default]
+    Owner,
+    /// It holds the key in another's place at most: what was forgotten counts only if it was taken in such a role.
+    Spare,
+    /// It is on its way from one to the other: whatever was forgotten counts, and what it takes, it takes as a spare.
+    Between,
+}
+
+impl Role {
+    /// Whether what is taken in this role raises the spare floor when it is forgotten.
+    pub(crate) const fn takes_as_spare(self) -> bool {
+        matches!(self, Self::Spare | Self::Between)
+    }
+}
+
+/// How an entry is held here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Whether it counts as read since it was written.
+    pub fetched: bool,
+    /// In what role it is taken.
+    pub role: Role,
+}
+
 /// What must hold for a write to happen, checked in one step with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -107,6 +139,12 @@ pub enum Condition {
     Always,
     /// No live value: absent, expired or deleted.
     Absent,
+    /// Nothing, and nothing newer can have been acknowledged: where the key is absent and no write of it was taken here for so
+    /// long, what the floor remembers is of other keys, or of a write of this one that came to nothing. So it does not count.
+    Newest {
+        /// How long, in milliseconds: as long as a write may be under way.
+        quiet_ms: u64,
+    },
     /// A live value.
     Present,
     /// A live value of exactly this version.
@@ -134,6 +172,14 @@ impl Lookup {
         }
     }
 
+    /// As [`Self::version`], of a floor the one that counts in this role.
+    pub fn version_as(&self, role: Role) -> u64 {
+        match self {
+            Self::Hit(entry) => entry.version(),
+            Self::Miss(miss) => miss.version_as(role),
+        }
+    }
+
     /// The entry of a hit.
     pub fn hit(self) -> Option<Entry> {
         match self {
@@ -146,12 +192,24 @@ impl Lookup {
 /// What is known of a key without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Miss {
-    /// The tombstone's version, or the floor: no version at or below it will be accepted.
+    /// The tombstone's version, or the floor: no version at or below it will be accepted of an owner's key.
     pub version: u64,
+    /// The tombstone's version, or the spare floor.
+    pub spare_version: u64,
     /// Why it is not there, for a metric.
     pub reason: MissReason,
     /// Whether a tombstone says so. If not, the key may hold something newer elsewhere, or nothing.
     pub tombstone: bool,
+}
+
+impl Miss {
+    /// What counts in this role.
+    pub fn version_as(&self, role: Role) -> u64 {
+        match role {
+            Role::Owner | Role::Between => self.version,
+            Role::Spare => self.spare_version,
+        }
+    }
 }
 
 /// Why a key is not there.

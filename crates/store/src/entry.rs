@@ -107,6 +107,12 @@ impl Entry {
         Self(ThinArc::from_header_and_slice(header, &tail[..len]))
     }
 
+    /// That the entry is over, to be remembered until `deadline_ms`.
+    pub(crate) fn tombstone(&self, deadline_ms: u64) -> Self {
+        let write = Write { origin: self.origin(), ..Write::tombstone(self.version()) };
+        Self::new(self.key(), self.bucket() as u64, &write, Some(deadline_ms))
+    }
+
     /// Bytes of memory that the write would take as an entry, or why it can be none.
     pub(crate) fn cost_of(key: &[u8], write: &Write<'_>) -> Result<usize, PutError> {
         for (bytes, limit) in [(key.len(), MAX_KEY_BYTES), (write.content_type.len(), MAX_CONTENT_TYPE_BYTES)]

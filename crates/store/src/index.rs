@@ -1,6 +1,7 @@
 //! The entries of a shard by key, by use and by deadline, and the bytes that all this takes.
 
 use crate::access::{LastUse, Second, Use};
+use crate::api::Holding;
 use crate::entry::Entry;
 use crate::recency::Recency;
 use crate::slab::Slab;
@@ -76,9 +77,10 @@ impl Index {
     /// Notes that an entry is read.
     #[inline]
     pub(crate) fn touch(&mut self, id: u32, now_ms: u64) {
-        let last_use = LastUse::at(self.second(now_ms), true);
+        let second = self.second(now_ms);
         self.recency.touch(&mut self.slab, id);
-        self.slab.node_mut(id).set_last_use(last_use);
+        let node = self.slab.node_mut(id);
+        node.set_last_use(node.last_use().read_at(second));
     }
 
     /// How an entry was used last.
@@ -86,12 +88,22 @@ impl Index {
         self.slab.node(id).last_use().seen(self.second(now_ms))
     }
 
-    /// Adds a key that is not there, read before or not, as the newest. There are `at_once` bytes meanwhile.
-    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, fetched: bool, now_ms: u64, at_once: usize) {
+    /// Whether an entry was taken as a spare.
+    pub(crate) fn is_spare(&self, id: u32) -> bool {
+        self.slab.node(id).last_use().is_spare()
+    }
+
+    pub(crate) fn set_spare(&mut self, id: u32, spare: bool) {
+        let node = self.slab.node_mut(id);
+        node.set_last_use(node.last_use().with_spare(spare));
+    }
+
+    /// Adds a key that is not there as the newest. There are `at_once` bytes meanwhile.
+    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, holding: Holding, now_ms: u64, at_once: usize) {
         self.peak_bytes = self.peak_bytes.max(at_once);
         self.count(&entry);
         let deadline = entry.deadline_ms();
-        let last_use = LastUse::at(self.second(now_ms), fetched);
+        let last_use = LastUse::new(self.second(now_ms), holding);
         let id = self.slab.insert(entry, last_use);
         self.table.insert(hash, id);
         self.recency.push(&mut self.slab, id);
@@ -100,17 +112,22 @@ impl Index {
         }
     }
 
-    /// Gives a key another entry, read before or not, and makes it the newest.
-    pub(crate) fn replace(&mut self, id: u32, entry: Entry, fetched: bool, now_ms: u64) {
+    /// Gives a key another entry and makes it the newest.
+    pub(crate) fn replace(&mut self, id: u32, entry: Entry, holding: Holding, now_ms: u64) {
+        self.exchange(id, entry, holding, now_ms);
+        self.recency.touch(&mut self.slab, id);
+    }
+
+    /// Gives a key another entry, which is as old as the one before.
+    pub(crate) fn exchange(&mut self, id: u32, entry: Entry, holding: Holding, now_ms: u64) {
         self.wheel.remove(&mut self.slab, id);
         let deadline = entry.deadline_ms();
         self.count(&entry);
-        let last_use = LastUse::at(self.second(now_ms), fetched);
+        let last_use = LastUse::new(self.second(now_ms), holding);
         if let Some(old) = self.slab.replace(id, entry, last_use) {
             self.discount(&old);
         }
         self.peak_bytes = self.peak_bytes.max(self.bytes());
-        self.recency.touch(&mut self.slab, id);
         if let Some(deadline) = deadline {
             self.wheel.add(&mut self.slab, id, deadline, now_ms);
         }
@@ -136,11 +153,12 @@ impl Index {
         (self.slab, self.table) = (Slab::new(), Table::new());
     }
 
-    /// Up to `max` nodes from number `from` on; and the number to go on with, if there are more.
-    pub(crate) fn scan(&self, from: u32, max: usize) -> (impl Iterator<Item = &Entry>, Option<u32>) {
+    /// Up to `max` nodes from number `from` on, each with whether it was taken as a spare; and the number to go on with, if
+    /// there are more.
+    pub(crate) fn scan(&self, from: u32, max: usize) -> (impl Iterator<Item = (&Entry, bool)>, Option<u32>) {
         let end = self.slab.end().min(from.saturating_add(u32::try_from(max).unwrap_or(u32::MAX)));
         let next = (end < self.slab.end()).then_some(end);
-        ((from..end).filter_map(|id| self.slab.entry(id)), next)
+        ((from..end).filter_map(|id| Some((self.slab.entry(id)?, self.is_spare(id)))), next)
     }
 
     fn second(&self, now_ms: u64) -> Second {

@@ -19,7 +19,8 @@
 //! - **Newest wins.** A write at or below a known version is refused with that version.
 //! - **Nothing older slips back in.** Whatever forgets an entry or a tombstone (eviction, expiry, age, flush) raises
 //!   the *floor* of its bucket to its version. A miss answers with the floor, and a write at or below it is refused
-//!   while the key is absent. So a tombstone may go at any time.
+//!   while the key is absent. So a tombstone may go at any time. What was taken in another's place ([`Role::Spare`])
+//!   raises a floor of its own besides, which is the one that counts where the node is a spare.
 //! - **No entry is served at or after its deadline**, and none stays in memory for want of a read.
 //! - **[`Stats::bytes`] never passes [`Options::max_bytes`]**, not even inside a put: room is made first, and an index
 //!   that cannot grow under the bound evicts instead. Not in it: what callers hold (an entry being put together before
@@ -31,6 +32,7 @@
 mod access;
 mod api;
 mod entry;
+mod floors;
 mod ghosts;
 mod index;
 mod keyed;
@@ -49,8 +51,8 @@ mod wheel;
 
 pub use access::Use;
 pub use api::{
-    Condition, FLOOR_BUCKETS, Lookup, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, MAX_MARKS, Miss, MissReason,
-    Options, Previous, PutError, Stats, Taken, Write,
+    Condition, FLOOR_BUCKETS, Holding, Lookup, MAX_CONTENT_TYPE_BYTES, MAX_KEY_BYTES, MAX_MARKS, Miss,
+    MissReason, Options, Previous, PutError, Role, Stats, Taken, Write,
 };
 pub use entry::Entry;
 pub use record::{Record, RecordError};

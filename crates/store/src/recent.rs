@@ -13,9 +13,14 @@ struct Write {
     at_ms: u64,
 }
 
-/// Of one write. That two are alike is as likely as that two keyed hashes are.
+/// Of one write: 32 bits of its key's keyed hash, and 32 of that and the version.
 fn mark(key: Fingerprint, version: u64) -> u64 {
-    (key.1 ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key.0
+    let of_write = (key.1 ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key.0;
+    of_key(key) << 32 | of_write >> 32
+}
+
+fn of_key(key: Fingerprint) -> u64 {
+    key.1 >> 32
 }
 
 /// The last [`MAX_WRITES`] writes of a shard. Asked only when a write is refused, and then read through: 1,024 steps.
@@ -47,6 +52,13 @@ impl Recent {
             return Taken::Once;
         }
         Taken::NotWithin { ms: now_ms.saturating_sub(self.since_ms) }
+    }
+
+    /// Whether no write of this key was taken for so long; not where that is not remembered.
+    pub(crate) fn is_quiet(&self, key: Fingerprint, quiet_ms: u64, now_ms: u64) -> bool {
+        let from_ms = now_ms.saturating_sub(quiet_ms);
+        let is_of_key = |write: &Write| write.at_ms >= from_ms && write.mark >> 32 == of_key(key);
+        self.since_ms < from_ms && !self.writes.iter().any(is_of_key)
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::api::{Condition, Lookup, Miss, MissReason, Options, Previous, PutError, Taken};
+use crate::api::{Condition, Holding, Lookup, Miss, MissReason, Options, Previous, PutError, Role, Taken};
 use crate::entry::Entry;
+use crate::floors::Floors;
 use crate::ghosts::Ghosts;
 use crate::index::Index;
 use crate::keyed::Hasher;
@@ -58,14 +59,13 @@ pub(crate) struct Shard {
     pub(crate) counters: Counters,
     recent: Recent,
     ghosts: Ghosts,
-    /// Floors of the buckets that end in this shard's number.
-    floors: Box<[u64]>,
+    floors: Floors,
     hasher: Arc<Hasher>,
     max_bytes: usize,
     max_items: usize,
     promise_ttl_ms: u64,
+    tombstone_ttl_ms: u64,
     refuses_older: bool,
-    keeps_floors: bool,
 }
 
 impl Shard {
@@ -85,13 +85,13 @@ impl Shard {
             counters: Counters::default(),
             recent: Recent::new(options.created_ms),
             ghosts: Ghosts::new(),
-            floors: vec![0; buckets].into_boxed_slice(),
+            floors: Floors::new(buckets, options.keeps_floors),
             hasher,
             max_bytes,
             max_items: max_items.min(MAX_NODES as usize),
             promise_ttl_ms: options.promise_ttl_ms,
+            tombstone_ttl_ms: options.tombstone_ttl_ms,
             refuses_older: options.refuses_older,
-            keeps_floors: options.keeps_floors,
         }
     }
 
@@ -104,12 +104,15 @@ impl Shard {
     /// What is there.
     pub(crate) fn found(&self, place: Place, now_ms: u64) -> Found<'_> {
         let Some((node, entry)) = place.node.and_then(|node| Some((node, self.index.entry(node)?))) else {
-            let (version, reason) = (self.floor(place.bucket), self.ghosts.reason(place.key.1));
-            return Found::Miss(Miss { version, reason, tombstone: false });
+            let reason = self.ghosts.reason(place.key.1);
+            let [version, spare_version] =
+                [Role::Owner, Role::Spare].map(|role| self.floors.of(place.bucket, role));
+            return Found::Miss(Miss { version, spare_version, reason, tombstone: false });
         };
         if entry.is_tombstone() {
             let version = entry.version();
-            return Found::Miss(Miss { version, reason: MissReason::Deleted, tombstone: true });
+            let reason = MissReason::Deleted;
+            return Found::Miss(Miss { version, spare_version: version, reason, tombstone: true });
         }
         Found::Hit { entry, last_use: self.index.last_use(node, now_ms) }
     }
@@ -142,26 +145,29 @@ impl Shard {
         shown
     }
 
-    /// Takes an entry, `fetched` before or not, if nothing known speaks against it.
+    /// Takes an entry, if nothing known speaks against it.
     pub(crate) fn put(
         &mut self,
         entry: Entry,
-        fetched: bool,
+        holding: Holding,
         place: Place,
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
         let current = place.node.and_then(|id| self.index.entry(id));
-        let known = current.map_or_else(|| self.floor(place.bucket), Entry::version);
+        let known = current.map_or_else(|| self.floors.of(place.bucket, holding.role), Entry::version);
         let exists = current.is_some_and(|current| !current.is_tombstone());
         let previous =
             current.map(|current| Previous { version: current.version(), tombstone: current.is_tombstone() });
         if current.is_some_and(|current| current.is_same_write(&entry)) {
+            if let Some(id) = place.node.filter(|_| holding.role.takes_as_spare()) {
+                self.index.set_spare(id, true);
+            }
             return Ok(previous);
         }
         let promised = self.promises.standing(place.key, now_ms);
         let holds = match condition {
-            Condition::Always => true,
+            Condition::Always | Condition::Newest { .. } => true,
             Condition::Absent => !exists,
             Condition::Present => exists,
             Condition::VersionIs(version) => exists && known == version,
@@ -174,21 +180,32 @@ impl Shard {
         if !holds {
             return Err(PutError::ConditionFailed { version: known, exists });
         }
-        self.check_known(place.key, known, entry.version(), now_ms)?;
+        let of_others = |quiet_ms| current.is_none() && self.recent.is_quiet(place.key, quiet_ms, now_ms);
+        let is_known_newest = known >= entry.version()
+            && matches!(condition, Condition::Newest { quiet_ms } if of_others(quiet_ms));
+        if !is_known_newest {
+            self.check_known(place.key, known, entry.version(), now_ms)?;
+        }
         self.check_promised(promised, entry.version())?;
         self.promises.remove(place.key);
         self.recent.took(place.key, entry.version(), now_ms);
         if let Some(origin) = entry.origin() {
             self.recent.took(place.key, origin, now_ms);
         }
-        self.store(entry, fetched, place, now_ms);
+        self.store(entry, holding, place, now_ms);
         Ok(previous)
     }
 
-    pub(crate) fn promise(&mut self, key: Key<'_>, ballot: u64, now_ms: u64) -> Result<Lookup, PutError> {
+    pub(crate) fn promise(
+        &mut self,
+        key: Key<'_>,
+        ballot: u64,
+        role: Role,
+        now_ms: u64,
+    ) -> Result<Lookup, PutError> {
         let place = self.place(key, now_ms);
         let found = self.found(place, now_ms).to_lookup();
-        self.check_known(place.key, found.version(), ballot, now_ms)?;
+        self.check_known(place.key, found.version_as(role), ballot, now_ms)?;
         self.check_promised(self.promises.standing(place.key, now_ms), ballot)?;
         let until_ms = now_ms.saturating_add(self.promise_ttl_ms);
         if self.promises.insert(place.key, ballot, until_ms, now_ms) {
@@ -205,7 +222,7 @@ impl Shard {
         for _ in 0..max {
             match self.index.next_due(now_ms) {
                 crate::wheel::Step::Due(id) => {
-                    self.forget(id, Cause::Age);
+                    self.age_out(id, now_ms);
                     dropped += 1;
                 }
                 crate::wheel::Step::Moved => {}
@@ -222,10 +239,15 @@ impl Shard {
         }
         self.index.reset();
         self.promises.clear();
-        for bucket in &mut self.floors {
-            *bucket = floor.max(*bucket);
-        }
+        self.floors.raise_all(floor);
         dropped
+    }
+
+    /// Holds an entry as an owner does from now on.
+    pub(crate) fn own(&mut self, key: Key<'_>) {
+        if let Some(id) = self.find(key) {
+            self.index.set_spare(id, false);
+        }
     }
 
     /// Lets go of an entry that lives elsewhere now. The floor stays: the same version may come back.
@@ -238,11 +260,17 @@ impl Shard {
         true
     }
 
-    pub(crate) fn forget_version(&mut self, key: Key<'_>, version: u64) -> bool {
+    pub(crate) fn forget_version(&mut self, key: Key<'_>, version: u64, now_ms: u64) -> bool {
         let Some(id) = self.find(key) else { return false };
         let same = self.index.entry(id).is_some_and(|entry| entry.version() == version);
         if same {
-            self.forget(id, Cause::Superseded);
+            if self.index.is_spare(id) {
+                // A tombstone that is there already stays until the owners know as much.
+                self.floors.raise(crate::bucket_of(key.ring_hash), version);
+                self.bury(id, now_ms);
+            } else {
+                self.forget(id, Cause::Superseded);
+            }
         }
         same
     }
@@ -264,21 +292,16 @@ impl Shard {
         self.promises.bytes() + self.recent.bytes()
     }
 
-    pub(crate) fn floor(&self, bucket: usize) -> u64 {
-        self.floors[self.floor_at(bucket)]
+    pub(crate) fn floor(&self, bucket: usize, role: Role) -> u64 {
+        self.floors.of(bucket, role)
+    }
+
+    pub(crate) fn raise_spare_floor(&mut self, bucket: usize, version: u64) {
+        self.floors.raise_spare(bucket, version);
     }
 
     pub(crate) fn raise_floor(&mut self, bucket: usize, version: u64) {
-        if !self.keeps_floors {
-            return;
-        }
-        let floor = &mut self.floors[self.floor_at(bucket)];
-        *floor = version.max(*floor);
-    }
-
-    /// Shards take the bucket's low bits, so the high ones number the floors.
-    fn floor_at(&self, bucket: usize) -> usize {
-        bucket / (crate::FLOOR_BUCKETS / self.floors.len())
+        self.floors.raise(bucket, version);
     }
 
     /// What is known must be older than what is to be written.
@@ -319,25 +342,44 @@ impl Shard {
     fn find_alive(&mut self, key: Key<'_>, now_ms: u64) -> Option<u32> {
         let id = self.find(key)?;
         if self.index.entry(id).is_some_and(|entry| entry.is_over(now_ms)) {
-            self.forget(id, Cause::Age);
-            return None;
+            return self.age_out(id, now_ms);
         }
         Some(id)
     }
 
+    /// Drops an entry whose time is over, and gives back what there is in its place.
+    fn age_out(&mut self, id: u32, now_ms: u64) -> Option<u32> {
+        if self.bury(id, now_ms) {
+            self.counters.expired += 1;
+            return Some(id);
+        }
+        self.forget(id, Cause::Age);
+        None
+    }
+
+    /// Puts a tombstone in the place of a value that was taken as a spare, and gives back whether it was one: for as long as the
+    /// owners may still be told what they missed, the spare floor can stay as it is.
+    fn bury(&mut self, id: u32, now_ms: u64) -> bool {
+        let value = self.index.entry(id).filter(|entry| !entry.is_tombstone() && self.index.is_spare(id));
+        let Some(value) = value else { return false };
+        let tombstone = value.tombstone(now_ms.saturating_add(self.tombstone_ttl_ms));
+        self.index.exchange(id, tombstone, Holding { fetched: false, role: Role::Spare }, now_ms);
+        true
+    }
+
     /// Puts an accepted entry in. What must go for it goes before.
-    fn store(&mut self, entry: Entry, fetched: bool, place: Place, now_ms: u64) {
+    fn store(&mut self, entry: Entry, holding: Holding, place: Place, now_ms: u64) {
         let hash = place.key.1;
         if let Some(id) = place.node {
             let freed = self.index.entry(id).map_or(0, Entry::memory_bytes);
             if self.index.bytes() - freed + entry.memory_bytes() <= self.max_bytes {
-                self.index.replace(id, entry, fetched, now_ms);
+                self.index.replace(id, entry, holding, now_ms);
                 return;
             }
             self.index.remove(hash, id);
         }
         let at_once = self.make_room(hash, entry.memory_bytes());
-        self.index.insert(hash, entry, fetched, now_ms, at_once);
+        self.index.insert(hash, entry, holding, now_ms, at_once);
         debug_assert!(self.index.peak_bytes() <= self.max_bytes, "a put went over the bound");
     }
 
@@ -364,8 +406,9 @@ impl Shard {
     fn forget(&mut self, id: u32, cause: Cause) {
         let Some(key) = self.index.entry(id).map(Entry::key) else { return };
         let hash = self.hasher.hash(key);
+        let was_spare = self.index.is_spare(id);
         let Some(entry) = self.index.remove(hash, id) else { return };
-        self.raise_floor(entry.bucket(), entry.version());
+        self.floors.forget(entry.bucket(), entry.version(), was_spare);
         let reason = match cause {
             _ if entry.is_tombstone() => MissReason::Deleted,
             Cause::ByteBound | Cause::ItemBound => MissReason::Evicted,

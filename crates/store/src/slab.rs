@@ -57,14 +57,14 @@ impl Node {
 
     pub(crate) const fn last_use(&self) -> LastUse {
         let bytes = [self.newer.byte(), self.older.byte(), self.due_prev.byte(), self.due_next.byte()];
-        LastUse(u32::from_le_bytes(bytes).rotate_left(1))
+        LastUse(u32::from_le_bytes(bytes).rotate_left(2))
     }
 
     pub(crate) const fn set_last_use(&mut self, last_use: LastUse) {
-        let [a, b, c, d] = last_use.0.rotate_right(1).to_le_bytes();
+        let [a, b, c, d] = last_use.0.rotate_right(2).to_le_bytes();
         self.newer.set_byte(a);
         self.older.set_byte(b);
-        // They change every nine hours only.
+        // They change every four hours only.
         if self.due_prev.byte() != c || self.due_next.byte() != d {
             self.due_prev.set_byte(c);
             self.due_next.set_byte(d);

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::api::{Condition, FLOOR_BUCKETS, Lookup, Options, Previous, PutError, Stats, Write};
+use crate::api::{
+    Condition, FLOOR_BUCKETS, Holding, Lookup, Options, Previous, PutError, Role, Stats, Write,
+};
 use crate::entry::Entry;
+use crate::floors::Floors;
 use crate::index::Index;
 use crate::keyed::Hasher;
 use crate::shard::{Key, Shard};
@@ -112,10 +115,11 @@ impl Store {
         condition: Condition,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
-        self.put_as(key, hash, write, condition, false, now_ms)
+        self.put_as(key, hash, write, condition, Holding::default(), now_ms)
     }
 
-    /// As [`Self::put`], of a value that counts as read since, or not: one that was worked out from a value that was read does.
+    /// As [`Self::put`], of an entry that is held as it says: one that was worked out from a value that was read counts as read
+    /// itself, and in another role another floor counts.
     ///
     /// # Errors
     ///
@@ -126,14 +130,14 @@ impl Store {
         hash: u64,
         write: &Write<'_>,
         condition: Condition,
-        fetched: bool,
+        holding: Holding,
         now_ms: u64,
     ) -> Result<Option<Previous>, PutError> {
         let key = self.key(key, hash);
         let entry = self.entry(key, write, now_ms)?;
         let mut shard = self.shard(hash).lock();
         let place = shard.place(key, now_ms);
-        shard.put(entry, fetched, place, condition, now_ms)
+        shard.put(entry, holding, place, condition, now_ms)
     }
 
     /// The entry that a write makes, if it can be one here.
@@ -162,8 +166,24 @@ impl Store {
     /// [`PutError::Refused`] if a version at or above the ballot is known, [`PutError::Promised`] if a higher ballot is;
     /// [`PutError::Busy`] if 1,024 promises stand in the key's shard.
     pub fn promise(&self, key: &[u8], hash: u64, ballot: u64, now_ms: u64) -> Result<Lookup, PutError> {
+        self.promise_as(key, hash, ballot, Role::Owner, now_ms)
+    }
+
+    /// As [`Self::promise`], by the floor that counts in this role.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::promise`].
+    pub fn promise_as(
+        &self,
+        key: &[u8],
+        hash: u64,
+        ballot: u64,
+        role: Role,
+        now_ms: u64,
+    ) -> Result<Lookup, PutError> {
         let key = self.key(key, hash);
-        self.shard(hash).lock().promise(key, ballot, now_ms)
+        self.shard(hash).lock().promise(key, ballot, role, now_ms)
     }
 
     /// Drops entries whose deadline passed at least 256 ms ago, read or not, and gives back how many. To be called
@@ -188,10 +208,16 @@ impl Store {
     }
 
     /// Forgets an entry that still has this version, raising its bucket's floor, and gives back whether it had: for one that
-    /// others have replaced or forgotten.
-    pub fn forget(&self, key: &[u8], hash: u64, version: u64) -> bool {
+    /// others have replaced or forgotten. A value that was taken as a spare leaves a tombstone.
+    pub fn forget(&self, key: &[u8], hash: u64, version: u64, now_ms: u64) -> bool {
         let key = self.key(key, hash);
-        self.shard(hash).lock().forget_version(key, version)
+        self.shard(hash).lock().forget_version(key, version, now_ms)
+    }
+
+    /// Holds an entry as an owner from now on, whatever role it was taken in: once the node's role has changed for good.
+    pub fn own(&self, key: &[u8], hash: u64) {
+        let key = self.key(key, hash);
+        self.shard(hash).lock().own(key);
     }
 
     /// Takes everything out, promises too; the floors stay as they are, so that all of it can come back.
@@ -206,9 +232,24 @@ impl Store {
     /// Entries that stay as they are during the whole scan are handed out exactly once. One that is written meanwhile
     /// may be missed or come in both versions.
     pub fn scan(&self, cursor: &mut ScanCursor, max: usize, now_ms: u64) -> Option<Vec<Entry>> {
+        self.scan_for(cursor, max, |entry, _| !entry.is_over(now_ms))
+    }
+
+    /// As [`Self::scan`], of the entries that were taken as a spare.
+    pub fn scan_spare(&self, cursor: &mut ScanCursor, max: usize) -> Option<Vec<Entry>> {
+        self.scan_for(cursor, max, |_, is_spare| is_spare)
+    }
+
+    fn scan_for(
+        &self,
+        cursor: &mut ScanCursor,
+        max: usize,
+        is_wanted: impl Fn(&Entry, bool) -> bool,
+    ) -> Option<Vec<Entry>> {
         let shard = self.shards.get(cursor.shard)?.lock();
         let (places, next) = shard.index.scan(cursor.node, max.max(1));
-        let entries = places.filter(|entry| !entry.is_over(now_ms)).cloned().collect();
+        let wanted = places.filter(|(entry, is_spare)| is_wanted(entry, *is_spare));
+        let entries = wanted.map(|(entry, _)| entry.clone()).collect();
         match next {
             Some(node) => cursor.node = node,
             None => *cursor = ScanCursor { shard: cursor.shard + 1, node: 0 },
@@ -219,8 +260,17 @@ impl Store {
     /// The miss floors of a range of buckets below [`FLOOR_BUCKETS`], in order; what lies beyond is left out. A floor
     /// is the highest version forgotten in its bucket, 0 if none was. It never falls.
     pub fn floors(&self, buckets: Range<usize>) -> Vec<u64> {
+        self.floors_in(buckets, Role::Owner)
+    }
+
+    /// As [`Self::floors`], of what was taken in another's place.
+    pub fn spare_floors(&self, buckets: Range<usize>) -> Vec<u64> {
+        self.floors_in(buckets, Role::Spare)
+    }
+
+    fn floors_in(&self, buckets: Range<usize>, role: Role) -> Vec<u64> {
         let end = buckets.end.min(FLOOR_BUCKETS);
-        (buckets.start..end).map(|bucket| self.shard(bucket as u64).lock().floor(bucket)).collect()
+        (buckets.start..end).map(|bucket| self.shard(bucket as u64).lock().floor(bucket, role)).collect()
     }
 
     /// Raises the floor of a bucket to `version` at least: what a hand-over or a snapshot brings. Entries stay. The
@@ -229,11 +279,16 @@ impl Store {
         self.shard(bucket as u64).lock().raise_floor(bucket % FLOOR_BUCKETS, version);
     }
 
+    /// As [`Self::raise_floor`], of what another took as a spare.
+    pub fn raise_spare_floor(&self, bucket: usize, version: u64) {
+        self.shard(bucket as u64).lock().raise_spare_floor(bucket % FLOOR_BUCKETS, version);
+    }
+
     /// The store's figures.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
             max_bytes: self.shard_bytes * self.shards.len(),
-            fixed_bytes: 8 * FLOOR_BUCKETS + Shard::FIXED_BYTES * self.shards.len(),
+            fixed_bytes: Floors::BUCKET_BYTES * FLOOR_BUCKETS + Shard::FIXED_BYTES * self.shards.len(),
             ..Stats::default()
         };
         for shard in &self.shards {

@@ -1,7 +1,7 @@
 //! Looking at an entry in place, and reading and writing in one step.
 
 use crate::access::Use;
-use crate::api::{Condition, Lookup, Miss, PutError, Write};
+use crate::api::{Condition, Holding, Lookup, Miss, PutError, Role, Write};
 use crate::entry::Entry;
 use crate::shard::Key;
 use crate::store::Store;
@@ -108,6 +108,10 @@ impl<'a> From<Write<'a>> for Decision<'a> {
 }
 
 impl<'a> Change<'a> {
+    fn holding(&self) -> Holding {
+        Holding { fetched: self.fetched, role: Role::Owner }
+    }
+
     /// The whole write, given what was found.
     pub(crate) fn resolve<'v>(&self, found: Found<'v>, scratch: &'v [u8]) -> Write<'v>
     where
@@ -180,7 +184,7 @@ impl Store {
             let mut shard = self.shard(hash).lock();
             let place = shard.place(key, now_ms);
             if shard.found(place, now_ms).is_same(&seen.found()) {
-                shard.put(entry, change.fetched, place, Condition::Always, now_ms)?;
+                shard.put(entry, change.holding(), place, Condition::Always, now_ms)?;
                 return Ok(Updated { written: Some(change.write.version), ..seen });
             }
         }
@@ -215,7 +219,7 @@ impl Store {
             return Ok(Attempt::TooLarge(seen));
         }
         let entry = self.entry(key, &write, now_ms)?;
-        shard.put(entry, change.fetched, place, Condition::Always, now_ms)?;
+        shard.put(entry, change.holding(), place, Condition::Always, now_ms)?;
         Ok(Attempt::Done(Updated { written: Some(change.write.version), ..seen }))
     }
 }

@@ -2,9 +2,9 @@
 
 mod reference;
 
-use annulus_store::{Condition, Lookup, Options, PutError, ScanCursor, Store, Taken, Write};
+use annulus_store::{Condition, Holding, Lookup, Options, PutError, Role, ScanCursor, Store, Taken, Write};
 use proptest::prelude::*;
-use reference::{Reference, Value};
+use reference::{Described, Reference, Value};
 
 const START: u64 = 1_700_000_000_000;
 
@@ -15,8 +15,9 @@ const ROOMY: usize = 1 << 20;
 enum Op {
     Get(u8),
     Peek(u8),
-    Put { key: u8, version: u64, size: Option<u16>, ttl: Option<u64>, condition: Condition },
-    Promise { key: u8, ballot: u64 },
+    Put { key: u8, version: u64, size: Option<u16>, ttl: Option<u64>, condition: Condition, role: Role },
+    Promise { key: u8, ballot: u64, role: Role },
+    Own(u8),
     Expire,
     Sleep(u64),
     Clear(u64),
@@ -30,6 +31,7 @@ fn op() -> impl Strategy<Value = Op> {
     let version = || 1..60_u64;
     let condition = prop_oneof![
         6 => Just(Condition::Always),
+        1 => Just(Condition::Newest { quiet_ms: 1_000 }),
         1 => Just(Condition::Absent),
         1 => Just(Condition::Present),
         1 => version().prop_map(Condition::VersionIs),
@@ -38,12 +40,16 @@ fn op() -> impl Strategy<Value = Op> {
     let size =
         prop_oneof![1 => Just(None), 4 => (0..40_u16).prop_map(Some), 1 => (0..1500_u16).prop_map(Some)];
     let ttl = prop_oneof![2 => Just(None), 1 => (0..3000_u64).prop_map(Some)];
-    let put = (key(), version(), size, ttl, condition);
+    let role = || prop_oneof![4 => Just(Role::Owner), 2 => Just(Role::Spare), 1 => Just(Role::Between)];
+    let put = (key(), version(), size, ttl, condition, role());
     prop_oneof![
         8 => key().prop_map(Op::Get),
         2 => key().prop_map(Op::Peek),
-        16 => put.prop_map(|(key, version, size, ttl, condition)| Op::Put { key, version, size, ttl, condition }),
-        4 => (key(), version()).prop_map(|(key, ballot)| Op::Promise { key, ballot }),
+        16 => put.prop_map(|(key, version, size, ttl, condition, role)| {
+            Op::Put { key, version, size, ttl, condition, role }
+        }),
+        4 => (key(), version(), role()).prop_map(|(key, ballot, role)| Op::Promise { key, ballot, role }),
+        1 => key().prop_map(Op::Own),
         2 => Just(Op::Expire),
         3 => (1..2000_u64).prop_map(Op::Sleep),
         1 => prop_oneof![9 => Just(Op::Expire), 1 => version().prop_map(Op::Clear)],
@@ -74,7 +80,7 @@ impl Run {
         match *op {
             Op::Get(key) => self.look(key, true),
             Op::Peek(key) => self.look(key, false),
-            Op::Put { key, version, size, ttl, condition } => {
+            Op::Put { key, version, size, ttl, condition, role } => {
                 let content = size.map(|size| vec![key; usize::from(size)]);
                 let condition = match condition {
                     Condition::VersionIs(version) => Condition::VersionIs(version + lift),
@@ -82,14 +88,18 @@ impl Run {
                 };
                 self.put(
                     key,
-                    Value { version: version + lift, content, deadline: ttl.map(|ttl| now + ttl) },
+                    Value { version: version + lift, content, deadline: ttl.map(|ttl| now + ttl), role },
                     condition,
                 );
             }
-            Op::Promise { key, ballot } => {
-                let got = self.store.promise(&[key], hash(key), ballot + lift, now);
+            Op::Promise { key, ballot, role } => {
+                let got = self.store.promise_as(&[key], hash(key), ballot + lift, role, now);
                 let got = untold(got.map(|found| describe(&found)));
-                assert_eq!(got, self.reference.promise(key, hash(key), ballot + lift, now));
+                assert_eq!(got, self.reference.promise(key, hash(key), ballot + lift, role, now));
+            }
+            Op::Own(key) => {
+                self.store.own(&[key], hash(key));
+                self.reference.own(key);
             }
             Op::Expire => assert_eq!(self.store.expire(now, usize::MAX), self.reference.expire(now)),
             Op::Sleep(ms) => self.now += ms,
@@ -121,7 +131,8 @@ impl Run {
             deadline_ms: value.deadline,
             ..Write::tombstone(value.version)
         };
-        let got = self.store.put(&[key], hash(key), &write, condition, self.now);
+        let holding = Holding { role: value.role, ..Holding::default() };
+        let got = self.store.put_as(&[key], hash(key), &write, condition, holding, self.now);
         let stats = self.store.stats();
         let evicted = stats.evicted_for_bytes + stats.evicted_for_items - self.evicted;
         self.evicted += evicted;
@@ -150,15 +161,20 @@ impl Run {
         }
         live.sort_unstable();
         assert_eq!(live, self.reference.live(self.now));
+        let (mut cursor, mut spares) = (ScanCursor::default(), 0);
+        while let Some(batch) = self.store.scan_spare(&mut cursor, 7) {
+            spares += batch.len();
+        }
+        assert_eq!(spares, self.reference.spares());
     }
 }
 
-/// Version, and the value of a hit, or whether a tombstone says miss.
-fn describe(lookup: &Lookup) -> (u64, Result<Vec<u8>, bool>) {
-    match lookup {
-        Lookup::Hit(entry) => (entry.version(), Ok(entry.value().to_vec())),
-        Lookup::Miss(miss) => (miss.version, Err(miss.tombstone)),
-    }
+fn describe(lookup: &Lookup) -> Described {
+    let result = match lookup {
+        Lookup::Hit(entry) => Ok(entry.value().to_vec()),
+        Lookup::Miss(miss) => Err(miss.tombstone),
+    };
+    (lookup.version_as(Role::Owner), lookup.version_as(Role::Spare), result)
 }
 
 proptest! {

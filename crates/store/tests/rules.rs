@@ -35,6 +35,12 @@ fn with_deadline(version: u64, deadline_ms: u64) -> Write<'static> {
     Write { deadline_ms: Some(deadline_ms), ..Write::value(version, b"v") }
 }
 
+/// The version known of a key that is not there, why it is not, and whether a tombstone says so.
+fn missed(store: &Store, key: &[u8], now_ms: u64) -> (u64, MissReason, bool) {
+    let miss = miss(store, key, now_ms);
+    (miss.version, miss.reason, miss.tombstone)
+}
+
 fn miss(store: &Store, key: &[u8], now_ms: u64) -> Miss {
     match store.get(key, hash(key), now_ms) {
         Lookup::Hit(entry) => panic!("a miss was expected, not {entry:?}"),
@@ -110,7 +116,7 @@ fn nothing_older_slips_back_in_after_eviction() {
     let store = items(1);
     assert_eq!(set(&store, b"old", 5), Ok(()));
     assert_eq!(set(&store, b"new", 1), Ok(()));
-    assert_eq!(miss(&store, b"old", NOW), Miss { version: 5, reason: MissReason::Evicted, tombstone: false });
+    assert_eq!(missed(&store, b"old", NOW), (5, MissReason::Evicted, false));
     assert_eq!(set(&store, b"old", 5), refused(5));
     assert_eq!(set(&store, b"old", 6), Ok(()));
 }
@@ -120,9 +126,9 @@ fn tombstones_may_go_early_and_still_hold() {
     let store = items(1);
     assert_eq!(set(&store, b"k", 3), Ok(()));
     assert_eq!(put(&store, b"k", &Write::tombstone(9), Condition::Present), Ok(()));
-    assert_eq!(miss(&store, b"k", NOW), Miss { version: 9, reason: MissReason::Deleted, tombstone: true });
+    assert_eq!(missed(&store, b"k", NOW), (9, MissReason::Deleted, true));
     assert_eq!(set(&store, b"other", 1), Ok(()));
-    assert_eq!(miss(&store, b"k", NOW), Miss { version: 9, reason: MissReason::Deleted, tombstone: false });
+    assert_eq!(missed(&store, b"k", NOW), (9, MissReason::Deleted, false));
     assert_eq!(set(&store, b"k", 8), refused(9));
 }
 
@@ -161,10 +167,7 @@ fn nothing_is_served_at_its_deadline_or_after() {
     }
     assert!(matches!(store.get(b"get", hash(b"get"), NOW), Lookup::Hit(_)));
     assert_eq!(store.scan(&mut ScanCursor::default(), 99, NOW + 1).map(|batch| batch.len()), Some(0));
-    assert_eq!(
-        miss(&store, b"get", NOW + 1),
-        Miss { version: 4, reason: MissReason::Expired, tombstone: false }
-    );
+    assert_eq!(missed(&store, b"get", NOW + 1), (4, MissReason::Expired, false));
     assert_eq!(
         untold(store.put(b"put", hash(b"put"), &Write::value(4, b""), Condition::Always, NOW + 1)),
         refused(4)
@@ -315,7 +318,7 @@ fn what_moved_away_may_come_back_as_it_was() {
     assert_eq!(set(&store, b"k", 5), Ok(()));
     assert!(!store.drop_moved(b"k", hash(b"k"), 4));
     assert!(store.drop_moved(b"k", hash(b"k"), 5));
-    assert_eq!(miss(&store, b"k", NOW), Miss { version: 0, reason: MissReason::Moved, tombstone: false });
+    assert_eq!(missed(&store, b"k", NOW), (0, MissReason::Moved, false));
     assert_eq!(set(&store, b"k", 5), Ok(()));
 }
 

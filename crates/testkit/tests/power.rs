@@ -65,6 +65,14 @@ fn miss_floors_are_needed() {
 }
 
 #[test]
+fn spare_floors_are_needed() {
+    is_noticed("spare floors", |seed| {
+        let scenario = Scenario::crowded(seed);
+        Scenario { mechanisms: Mechanisms { spare_floors: false, ..scenario.mechanisms }, ..scenario }
+    });
+}
+
+#[test]
 fn both_views_are_needed() {
     is_noticed("both views", without(|on| on.both_views = false));
 }

@@ -90,6 +90,11 @@ fn everything_is_back_after_all_were_told_to_stop_at_once() {
 }
 
 #[test]
+fn nothing_is_lost_under_floors_that_other_keys_raise() {
+    holds_for_every_seed(200, Scenario::crowded);
+}
+
+#[test]
 fn everything_at_once() {
     holds_for_every_seed(2000, Scenario::any);
 }

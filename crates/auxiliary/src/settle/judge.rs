@@ -7,7 +7,7 @@ use annulus_cluster::NodeList;
 pub(crate) enum Said {
     /// It holds this version, a tombstone perhaps.
     Holds(u64),
-    /// It holds nothing; the highest version that it has forgotten in the key's bucket.
+    /// It holds nothing; the highest version that it has forgotten in the key's bucket, as it counts in its role.
     Lacks(u64),
 }
 
@@ -15,10 +15,14 @@ pub(crate) enum Said {
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) version: u64,
+    /// Whether it says that there is nothing: it can do no harm.
+    pub(crate) is_tombstone: bool,
     /// Whether the one who asks speaks for the key.
     pub(crate) is_authority: bool,
     /// The others who speak for it.
     pub(crate) authorities: NodeList,
+    /// How many who spoke for it are gone.
+    pub(crate) gone: usize,
     /// Copies of a value that has been acknowledged or shown.
     pub(crate) replicas: usize,
     /// The others who should hold it from now on.
@@ -29,21 +33,43 @@ pub(crate) struct Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Those who lack it must get it; perhaps nobody does.
-    Send(NodeList),
+    Send {
+        /// Those who lack it.
+        to: NodeList,
+        /// Whether nothing newer can have been acknowledged: then a floor above it is of other keys, or of a write that came to
+        /// nothing.
+        is_newest: bool,
+    },
     /// A newer version is known, and nobody has to find this one any more.
     Superseded,
-    /// Nobody can have read it: something newer may have been forgotten where it should be, and too few hold it.
+    /// It may not be read any more: so many may have forgotten something newer that it may have been acknowledged.
     Forgotten,
 }
 
 impl Case {
+    /// Whether nobody needs it from the one who asks any more: all who should hold the key have this version or a newer one; or
+    /// what is over by that verdict, they know as well.
+    pub(crate) fn is_superfluous(&self, answers: &[(usize, Said)], verdict: Verdict) -> bool {
+        let is_over = self.is_tombstone || verdict == Verdict::Forgotten;
+        self.is_held_by_all(answers) || is_over && self.is_known_by_all(answers)
+    }
+
     /// Whether all who should hold the key have this version or a newer one.
-    pub(crate) fn is_held_by_all(&self, answers: &[(usize, Said)]) -> bool {
+    fn is_held_by_all(&self, answers: &[(usize, Said)]) -> bool {
         let holds = |target: usize| {
             let is_it = |said: &Said| matches!(said, Said::Holds(version) if *version >= self.version);
             answers.iter().any(|(node, said)| *node == target && is_it(said))
         };
         self.targets.iter().all(holds)
+    }
+
+    /// Whether all who should hold the key have this version or a newer one, or have forgotten something as new.
+    fn is_known_by_all(&self, answers: &[(usize, Said)]) -> bool {
+        let knows = |target: usize| {
+            let is_as_new = |(Said::Holds(version) | Said::Lacks(version)): &Said| *version >= self.version;
+            answers.iter().any(|(node, said)| *node == target && is_as_new(said))
+        };
+        self.targets.iter().all(knows)
     }
 
     /// Whether anybody has this version or a newer one.
@@ -61,25 +87,26 @@ impl Case {
         if is_replaced || is_newer_known && !self.is_authority {
             return Verdict::Superseded;
         }
-        let holds = |said: &Said| *said == Said::Holds(self.version);
-        let holders =
-            of_authorities().filter(|(_, said)| holds(said)).count() + usize::from(self.is_authority);
-        let under_a_floor =
-            of_authorities().any(|(_, said)| matches!(said, Said::Lacks(floor) if *floor >= self.version));
-        if under_a_floor && holders < self.replicas {
-            return if is_newer_known { Verdict::Superseded } else { Verdict::Forgotten };
+        let is_under_a_floor = |said: &Said| matches!(said, Said::Lacks(floor) if *floor >= self.version);
+        let under_a_floor = of_authorities().filter(|(_, said)| is_under_a_floor(said)).count();
+        // What was acknowledged, so many took; who holds this or something older has not taken it.
+        let may_know_newer =
+            of_authorities().filter(|(_, said)| is_newer(said)).count() + under_a_floor + self.gone;
+        let is_newest = may_know_newer < self.replicas;
+        if under_a_floor > 0 && !is_newest && !self.is_tombstone {
+            return Verdict::Forgotten;
         }
         let lacks = |node: &usize| {
             answers.iter().any(|(known, said)| {
                 known == node
                     && match said {
                         Said::Holds(version) => *version < self.version,
-                        // It had something as new and has forgotten it: it would not take it.
-                        Said::Lacks(floor) => *floor < self.version,
+                        // It may have had something as new and have forgotten it: then it would not take it.
+                        Said::Lacks(floor) => is_newest || *floor < self.version,
                     }
             })
         };
-        Verdict::Send(self.targets.iter().filter(lacks).collect())
+        Verdict::Send { to: self.targets.iter().filter(lacks).collect(), is_newest }
     }
 }
 
@@ -91,12 +118,19 @@ mod tests {
         nodes.iter().copied().collect()
     }
 
+    /// To these, and nothing newer can have been acknowledged.
+    fn send(nodes: &[usize]) -> Verdict {
+        Verdict::Send { to: list(nodes), is_newest: true }
+    }
+
     /// Node 0 asks for version 10 of a key for which 0, 1 and 2 speak, and that 0, 3 and 4 should hold.
     fn case() -> Case {
         Case {
             version: 10,
+            is_tombstone: false,
             is_authority: true,
             authorities: list(&[1, 2]),
+            gone: 0,
             replicas: 2,
             targets: list(&[3, 4]),
         }
@@ -105,16 +139,26 @@ mod tests {
     #[test]
     fn those_who_lack_it_get_it() {
         let answers = [(1, Said::Holds(10)), (2, Said::Lacks(0)), (3, Said::Lacks(0)), (4, Said::Holds(10))];
-        assert_eq!(case().judge(&answers), Verdict::Send(list(&[3])));
-        assert_eq!(case().judge(&[(3, Said::Holds(4)), (4, Said::Lacks(11))]), Verdict::Send(list(&[3])));
+        assert_eq!(case().judge(&answers), send(&[3]));
+        assert_eq!(case().judge(&[(3, Said::Holds(4)), (4, Said::Holds(11))]), send(&[3]));
+    }
+
+    #[test]
+    fn a_floor_is_of_other_keys_where_nothing_newer_can_have_been_acknowledged() {
+        let answers = [(1, Said::Holds(10)), (2, Said::Lacks(0)), (3, Said::Lacks(11)), (4, Said::Lacks(0))];
+        assert_eq!(case().judge(&answers), send(&[3, 4]));
+        let answers = [(3, Said::Lacks(11)), (4, Said::Lacks(0))];
+        let all_are_gone = Case { gone: 3, is_authority: false, authorities: list(&[]), ..case() };
+        assert_eq!(all_are_gone.judge(&answers), Verdict::Send { to: list(&[4]), is_newest: false });
     }
 
     #[test]
     fn a_newer_version_that_enough_hold_replaces_it() {
         let answers = [(1, Said::Holds(11)), (2, Said::Holds(12)), (3, Said::Lacks(0)), (4, Said::Lacks(0))];
         assert_eq!(case().judge(&answers), Verdict::Superseded);
-        assert!(!case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Lacks(0))]));
-        assert!(case().is_held_by_all(&[(3, Said::Holds(11)), (4, Said::Holds(10))]));
+        let is_superfluous = |answers: &[_]| case().is_superfluous(answers, case().judge(answers));
+        assert!(!is_superfluous(&[(3, Said::Holds(11)), (4, Said::Lacks(0))]));
+        assert!(is_superfluous(&[(3, Said::Holds(11)), (4, Said::Holds(10))]));
     }
 
     /// Nodes 1 and 0 had acknowledged it; then a write came as far as node 1, and node 3 has still what was before. Were this
@@ -122,7 +166,7 @@ mod tests {
     #[test]
     fn a_newer_version_that_too_few_hold_replaces_nothing() {
         let answers = [(1, Said::Holds(11)), (2, Said::Lacks(0)), (3, Said::Holds(9)), (4, Said::Holds(11))];
-        assert_eq!(case().judge(&answers), Verdict::Send(list(&[3])));
+        assert_eq!(case().judge(&answers), send(&[3]));
         let candidate = Case { is_authority: false, ..case() };
         assert_eq!(
             candidate.judge(&answers),
@@ -132,7 +176,7 @@ mod tests {
         let answers = [(1, Said::Holds(11)), (2, Said::Lacks(10)), (3, Said::Lacks(0)), (4, Said::Lacks(0))];
         assert_eq!(
             case().judge(&answers),
-            Verdict::Superseded,
+            Verdict::Forgotten,
             "nor may it come back where it may have been replaced"
         );
     }
@@ -145,20 +189,38 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_another_may_have_outlived_is_forgotten_too() {
-        assert_eq!(case().judge(&[(1, Said::Lacks(12)), (2, Said::Lacks(0))]), Verdict::Forgotten);
+    fn a_copy_that_two_others_may_have_outlived_is_forgotten_too() {
+        assert_eq!(case().judge(&[(1, Said::Lacks(12)), (2, Said::Lacks(10))]), Verdict::Forgotten);
+        let one_is_gone = Case { gone: 1, authorities: list(&[1]), ..case() };
+        assert_eq!(one_is_gone.judge(&[(1, Said::Lacks(12))]), Verdict::Forgotten);
+        assert_eq!(one_is_gone.judge(&[(1, Said::Lacks(9))]), send(&[]));
+        let answers = [(1, Said::Lacks(12)), (2, Said::Holds(9)), (3, Said::Lacks(0))];
+        assert_eq!(case().judge(&answers), send(&[3]), "one alone has acknowledged nothing");
+        let tombstone = Case { is_tombstone: true, ..case() };
+        let answers = [(1, Said::Lacks(12)), (2, Said::Lacks(10)), (3, Said::Lacks(0))];
+        assert_eq!(tombstone.judge(&answers), Verdict::Send { to: list(&[3]), is_newest: false });
+    }
+
+    #[test]
+    fn what_is_over_need_only_be_known_to_all() {
+        let tombstone = Case { is_tombstone: true, ..case() };
+        let is_superfluous = |case: &Case, answers: &[_]| case.is_superfluous(answers, case.judge(answers));
+        let answers = [(3, Said::Lacks(10)), (4, Said::Holds(12))];
+        assert!(is_superfluous(&tombstone, &answers) && !is_superfluous(&case(), &answers));
+        assert!(!is_superfluous(&tombstone, &[(3, Said::Lacks(9)), (4, Said::Holds(12))]));
+        assert!(!is_superfluous(&tombstone, &[(3, Said::Lacks(10))]));
     }
 
     #[test]
     fn enough_copies_show_that_a_floor_is_another_keys() {
         let answers = [(1, Said::Holds(10)), (2, Said::Lacks(12)), (3, Said::Lacks(0)), (4, Said::Lacks(0))];
-        assert_eq!(case().judge(&answers), Verdict::Send(list(&[3, 4])));
+        assert_eq!(case().judge(&answers), send(&[3, 4]));
     }
 
     #[test]
     fn a_candidate_alone_is_believed_where_nobody_knows_better() {
-        let candidate = Case { is_authority: false, ..case() };
-        assert_eq!(candidate.judge(&[(3, Said::Lacks(0))]), Verdict::Send(list(&[3])));
+        let candidate = Case { is_authority: false, gone: 1, ..case() };
+        assert_eq!(candidate.judge(&[(3, Said::Lacks(0))]), send(&[3]));
         assert_eq!(candidate.judge(&[(1, Said::Lacks(10)), (2, Said::Lacks(3))]), Verdict::Forgotten);
     }
 }

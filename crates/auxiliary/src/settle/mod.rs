@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use annulus_cluster::{NodeList, Stake};
 use annulus_service::workers::give_way;
-use annulus_store::{Entry, FLOOR_BUCKETS, ScanCursor};
+use annulus_store::{Entry, FLOOR_BUCKETS, Lookup, Record, Role, ScanCursor};
 
 use crate::candidates::Candidates;
 use crate::members::Standing;
@@ -87,6 +87,7 @@ async fn run(
     if !standing.is_purged() {
         purge(pass).await?;
         standing.set_purged();
+        own_what_is_owned(pass).await?;
         let placed = standing.placement.nodes().iter().map(|placed| &placed.seat.node);
         pass.peers.keep_only(&placed.collect::<Vec<_>>());
     }
@@ -134,13 +135,39 @@ async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
     Ok(())
 }
 
+/// Holds as an owner what this node took in another's place and owns by now: when it forgets that, it says nothing of the keys
+/// of which it is a spare.
+async fn own_what_is_owned(pass: &Pass<'_>) -> Result<(), Stopped> {
+    let Some(members) = &pass.node.members else { return Ok(()) };
+    let store = pass.node.copies.store();
+    let mut cursor = ScanCursor::default();
+    while let Some(entries) = store.scan_spare(&mut cursor, BATCH) {
+        {
+            // While the roster stands, so does the role.
+            let Ok(admitted) = members.admit_peer(pass.standing.epoch()) else {
+                return Err(Stopped::Outdated);
+            };
+            for entry in entries {
+                let hash = annulus_ring::key_hash(entry.key());
+                if admitted.role(hash) == Role::Owner {
+                    store.own(entry.key(), hash);
+                }
+            }
+        }
+        give_way().await;
+    }
+    Ok(())
+}
+
 /// What has to be known to judge an entry; `votes`: whether this node speaks for the key, where it is an authority.
-pub(crate) fn case(standing: &Standing, stake: &Stake, version: u64, votes: bool) -> Case {
+pub(crate) fn case(standing: &Standing, stake: &Stake, record: &Record<'_>, votes: bool) -> Case {
     let others = |list: NodeList| list.iter().filter(|node| Some(*node) != standing.me).collect();
     Case {
-        version,
+        version: record.version,
+        is_tombstone: record.value.is_none(),
         is_authority: votes && stake.is_authority,
         authorities: others(stake.authorities),
+        gone: stake.gone,
         replicas: standing.placement.base_quorum().replicas,
         targets: others(stake.owners),
     }
@@ -178,23 +205,34 @@ impl Gathered {
 
 fn gather(pass: &Pass<'_>, entries: Vec<Entry>, gathered: &mut Gathered) {
     let standing = &pass.standing;
-    let now_ms = pass.node.clock.now_ms();
     for entry in entries {
         let hash = annulus_ring::key_hash(entry.key());
-        if entry.deadline_ms().is_some_and(|deadline| deadline <= now_ms) {
-            pass.node.copies.store().forget(entry.key(), hash, entry.version());
-        } else if let Some(stake) = standing.stake(hash).filter(|stake| stake.is_authority && stake.moves) {
-            let case = case(standing, &stake, entry.version(), true);
-            gathered.bytes += entry.memory_bytes();
-            gathered.items.push(Item {
-                hash,
-                case,
-                to_keep: false,
-                yields: false,
-                entry: Held::Entry(entry),
-            });
+        let bytes = entry.memory_bytes();
+        let Some(held) = still_held(pass, entry, hash) else { continue };
+        let stake = standing.stake(hash).filter(|stake| stake.is_authority && stake.moves);
+        if let (Some(stake), Some(record)) = (stake, held.record()) {
+            let case = case(standing, &stake, &record, true);
+            gathered.bytes += bytes;
+            gathered.items.push(Item { hash, case, to_keep: false, yields: false, entry: held });
         }
     }
+}
+
+/// Lets go of an entry whose time is over. Where that leaves a tombstone, others may have missed what was there: they are told.
+fn still_held(pass: &Pass<'_>, entry: Entry, hash: u64) -> Option<Held> {
+    let now_ms = pass.node.clock.now_ms();
+    if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
+        return Some(Held::Entry(entry));
+    }
+    let Lookup::Miss(miss) = pass.node.copies.store().peek(entry.key(), hash, now_ms) else { return None };
+    if !miss.tombstone || miss.version != entry.version() {
+        return None;
+    }
+    let tombstone =
+        Record { value: None, deadline_ms: None, flags: 0, marks: 0, content_type: "", ..Record::of(&entry) };
+    let mut bytes = Vec::with_capacity(tombstone.encoded_len());
+    tombstone.encode(&mut bytes);
+    Some(Held::Bytes(bytes))
 }
 
 async fn hand_over_batch(pass: &Pass<'_>, items: &[Item], doubtful: &mut Vec<Entry>) -> Result<(), Stopped> {
@@ -223,13 +261,13 @@ async fn settle_doubts(pass: &Pass<'_>, doubtful: Vec<Entry>) -> Result<(), Stop
     for batch in doubtful.chunks(BATCH) {
         let item = |entry: &Entry| {
             let hash = annulus_ring::key_hash(entry.key());
-            let case = case(&pass.standing, &pass.standing.stake(hash)?, entry.version(), true);
+            let case = case(&pass.standing, &pass.standing.stake(hash)?, &Record::of(entry), true);
             Some(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry.clone()) })
         };
         let items: Vec<Item> = batch.iter().filter_map(item).collect();
         for at in pass.handle(&items).await?.forgotten {
             if let Some(record) = items[at].entry.record() {
-                node.copies.store().forget(record.key, items[at].hash, record.version);
+                node.copies.store().forget(record.key, items[at].hash, record.version, node.clock.now_ms());
             }
         }
     }
@@ -243,7 +281,9 @@ async fn hand_over_floors(pass: &Pass<'_>) -> Result<(), Stopped> {
     if !is_warm {
         return Ok(());
     }
-    let body: bytes::Bytes = wire::floors_to_bytes(&pass.node.copies.store().floors(0..FLOOR_BUCKETS)).into();
+    let store = pass.node.copies.store();
+    let floors = [store.floors(0..FLOOR_BUCKETS), store.spare_floors(0..FLOOR_BUCKETS)].concat();
+    let body: bytes::Bytes = wire::floors_to_bytes(&floors).into();
     for (node, placed) in placement.nodes().iter().enumerate() {
         if !placed.in_current || Some(node) == pass.standing.me {
             continue;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use annulus_cluster::NodeList;
 use annulus_protocol::rest::Settling;
 use annulus_service::workers::give_way;
-use annulus_store::{Condition, Entry, Record};
+use annulus_store::{Condition, Entry, Holding, Record};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -101,18 +101,22 @@ pub(crate) struct Pass<'a> {
     pub(crate) peers: &'a dyn Peers,
 }
 
+/// For each node what it is to get: places in the batch, and whether nothing newer can have been acknowledged.
+type Sends = BTreeMap<usize, Vec<(usize, bool)>>;
+
 /// What became of a batch.
 #[derive(Default)]
 pub(crate) struct Handled {
     /// Entries that are valid: all who should hold them have them now, or had something as new and forgot it. By their place
     /// in the batch.
     pub(crate) settled: Vec<usize>,
-    /// Entries that nobody can have read.
+    /// Entries that may not be read any more.
     pub(crate) forgotten: Vec<usize>,
     /// Entries that were left to others, because they hold them.
     pub(crate) yielded: Vec<usize>,
-    /// Entries that all who should hold them had already when they were asked, in this version or a newer one.
-    pub(crate) held_by_all: Vec<usize>,
+    /// Entries that all who should hold them had already when they were asked, in this version or a newer one; and those that
+    /// are over, where they all knew something as new.
+    pub(crate) superfluous: Vec<usize>,
 }
 
 impl Pass<'_> {
@@ -147,23 +151,24 @@ impl Pass<'_> {
         let started_us = self.node.clock.now_us();
         let answers = self.ask(items).await?;
         let mut handled = Handled::default();
-        let mut sends: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut sends = Sends::new();
         for (at, (item, answers)) in items.iter().zip(&answers).enumerate() {
             breathe(at).await;
-            if item.case.is_held_by_all(answers) {
-                handled.held_by_all.push(at);
+            let verdict = item.case.judge(answers);
+            if item.case.is_superfluous(answers, verdict) {
+                handled.superfluous.push(at);
             }
             if item.yields && item.case.is_held_by_any(answers) {
                 handled.yielded.push(at);
                 continue;
             }
-            match item.case.judge(answers) {
+            match verdict {
                 Verdict::Superseded => {}
                 Verdict::Forgotten => handled.forgotten.push(at),
-                Verdict::Send(lacking) => {
+                Verdict::Send { to, is_newest } => {
                     self.keep(item);
-                    for target in lacking.iter() {
-                        sends.entry(target).or_default().push(at);
+                    for target in to.iter() {
+                        sends.entry(target).or_default().push((at, is_newest));
                     }
                     handled.settled.push(at);
                 }
@@ -180,14 +185,10 @@ impl Pass<'_> {
             && let Some(record) = item.entry.record()
         {
             let now_ms = self.node.clock.now_ms();
+            let holding = Holding { fetched: false, role: self.standing.role(item.hash) };
+            let store = self.node.copies.store();
             // Refused: something newer has come meanwhile.
-            let _ = self.node.copies.store().put(
-                record.key,
-                item.hash,
-                &record.write(),
-                Condition::Always,
-                now_ms,
-            );
+            let _ = store.put_as(record.key, item.hash, &record.write(), Condition::Always, holding, now_ms);
         }
     }
 
@@ -220,18 +221,18 @@ impl Pass<'_> {
     }
 
     /// Sends items to those who lack them; gives back the bytes sent.
-    async fn send(&self, items: &[Item], sends: &BTreeMap<usize, Vec<usize>>) -> Result<usize, PeerError> {
+    async fn send(&self, items: &[Item], sends: &Sends) -> Result<usize, PeerError> {
         let now_ms = self.node.clock.now_ms();
         let calls = sends.iter().map(|(target, which)| async move {
             let mut bytes = 0;
             let (mut body, mut count) = (Vec::new(), 0);
-            for (nth, at) in which.iter().enumerate() {
+            for (nth, (at, is_newest)) in which.iter().copied().enumerate() {
                 breathe(nth).await;
-                if let Some(mut record) = items[*at].entry.record() {
+                if let Some(mut record) = items[at].entry.record() {
                     if !self.standing.placement.mechanisms().expiry {
                         record.deadline_ms = None;
                     }
-                    wire::put_record(record, now_ms, &mut body);
+                    wire::put_record(record, is_newest, now_ms, &mut body);
                     count += 1;
                 }
                 if body.len() >= PUSH_BYTES || nth + 1 == which.len() {

@@ -9,7 +9,7 @@ use annulus_protocol::{ErrorCode, Problem};
 use annulus_service::ApiError;
 use annulus_service::body::Share;
 use annulus_service::workers::give_way;
-use annulus_store::{Condition, Lookup, PutError};
+use annulus_store::{Condition, Holding, Lookup, PutError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,10 +18,11 @@ use axum::routing::{post, put};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::LONGEST_WRITE_MS;
 use super::judge::Said;
 use super::wire::{self, Pushed};
 use crate::Node;
-use crate::members::{Members, Turned};
+use crate::members::{Admitted, Members, Turned};
 
 /// The largest roster, in bytes: some thousand nodes.
 const MAX_ROSTER_BYTES: usize = 1 << 20;
@@ -58,13 +59,14 @@ async fn ask(State(node): State<Arc<Node>>, request: Request) -> Response {
 }
 
 /// Says what this node knows of the next key.
-fn say(node: &Node, asked: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
+fn say(node: &Node, by: &Admitted<'_>, asked: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
     let key = wire::next_key(asked)?;
-    let found = node.copies.store().peek(key, annulus_ring::key_hash(key), node.clock.now_ms());
+    let hash = annulus_ring::key_hash(key);
+    let found = node.copies.store().peek(key, hash, node.clock.now_ms());
     let said = match found {
         Lookup::Hit(entry) => Said::Holds(entry.version()),
         Lookup::Miss(miss) if miss.tombstone => Said::Holds(miss.version),
-        Lookup::Miss(miss) => Said::Lacks(miss.version),
+        Lookup::Miss(miss) => Said::Lacks(miss.version_as(by.role(hash))),
     };
     wire::put_said(said, answer);
     Some(())
@@ -75,11 +77,15 @@ async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
 }
 
 /// Takes the next record.
-fn take(node: &Node, pushed: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
+fn take(node: &Node, by: &Admitted<'_>, pushed: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
     let now_ms = node.clock.now_ms();
-    let record = wire::next_record(pushed, now_ms)?;
+    let (record, is_newest) = wire::next_record(pushed, now_ms)?;
     let hash = annulus_ring::key_hash(record.key);
-    let put = node.copies.store().put(record.key, hash, &record.write(), Condition::Always, now_ms);
+    let holding = Holding { fetched: false, role: by.role(hash) };
+    let store = node.copies.store();
+    let condition =
+        if is_newest { Condition::Newest { quiet_ms: LONGEST_WRITE_MS } } else { Condition::Always };
+    let put = store.put_as(record.key, hash, &record.write(), condition, holding, now_ms);
     answer.push(match put {
         Ok(_) | Err(PutError::Refused { .. } | PutError::ConditionFailed { .. }) => Pushed::Settled,
         Err(PutError::Promised { .. } | PutError::Busy) => Pushed::Later,
@@ -99,7 +105,7 @@ async fn floors(State(node): State<Arc<Node>>, request: Request) -> Response {
 }
 
 /// Takes the next item off a batch and answers it; `None` where it cannot be read.
-type Item = fn(&Node, &mut &[u8], &mut Vec<u8>) -> Option<()>;
+type Item = fn(&Node, &Admitted<'_>, &mut &[u8], &mut Vec<u8>) -> Option<()>;
 
 /// Answers a batch of a member that goes by the same roster, in the background: clients' requests go first.
 async fn answer(node: &Arc<Node>, request: Request, item: Item) -> Response {
@@ -135,9 +141,9 @@ async fn answer_items(
         let step_end = rest.len().saturating_sub(STEP_BYTES);
         // Each step by itself, because a new roster has to wait for it.
         {
-            let _admitted = members.admit_peer(epoch)?;
+            let admitted = members.admit_peer(epoch)?;
             while !rest.is_empty() && rest.len() >= step_end {
-                if item(node, &mut rest, &mut answer).is_none() {
+                if item(node, &admitted, &mut rest, &mut answer).is_none() {
                     return Ok(None);
                 }
             }

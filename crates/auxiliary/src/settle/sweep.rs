@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use annulus_service::workers::give_way;
-use annulus_store::ScanCursor;
+use annulus_store::{Record, ScanCursor};
 
 use super::pass::{Held, Item, Pass, Stopped};
 use super::{BATCH, LONGEST_WRITE_MS, case};
@@ -17,9 +17,9 @@ type Id = (u64, u64);
 /// What is known from earlier sweeps.
 #[derive(Default)]
 pub(crate) struct Sweeper {
-    /// Entries that all owners have, and since when that is known.
+    /// Entries that no owner needs any more, and since when that is known.
     superfluous: BTreeMap<Id, u64>,
-    /// Entries that nobody could have read, and since when that is known.
+    /// Entries that may not be read any more, and since when that is known.
     doubtful: BTreeMap<Id, u64>,
 }
 
@@ -28,7 +28,7 @@ impl Sweeper {
     /// goes from here.
     ///
     /// It goes only once no write can be under way that an owner took before it had this entry: such a write is refused
-    /// here, and with the entry gone it would be taken, although it is older. Nor is what nobody can have read forgotten
+    /// here, and with the entry gone it would be taken, although it is older. Nor is what may not be read any more forgotten
     /// earlier: a write of it may be under way.
     pub(crate) async fn sweep(&mut self, pass: &Pass<'_>) -> Result<(), Stopped> {
         let store = pass.node.copies.store();
@@ -40,7 +40,7 @@ impl Sweeper {
             for entry in entries {
                 let hash = annulus_ring::key_hash(entry.key());
                 if let Some(stake) = pass.standing.stake(hash).filter(|stake| !stake.is_owner) {
-                    let case = case(&pass.standing, &stake, entry.version(), true);
+                    let case = case(&pass.standing, &stake, &Record::of(&entry), true);
                     items.push(Item { hash, case, to_keep: false, yields: false, entry: Held::Entry(entry) });
                 }
             }
@@ -50,7 +50,7 @@ impl Sweeper {
             }
             let handled = pass.handle(&items).await?;
             let now_ms = pass.node.clock.now_ms();
-            for at in handled.held_by_all {
+            for at in handled.superfluous {
                 let Some(record) = items[at].entry.record() else { continue };
                 let id = (items[at].hash, record.version);
                 if is_due(&superfluous, id, now_ms) {
@@ -63,7 +63,7 @@ impl Sweeper {
                 let Some(record) = items[at].entry.record() else { continue };
                 let id = (items[at].hash, record.version);
                 if is_due(&doubtful, id, now_ms) {
-                    store.forget(record.key, id.0, id.1);
+                    store.forget(record.key, id.0, id.1, now_ms);
                 } else {
                     remember(&mut self.doubtful, &doubtful, id, now_ms);
                 }

@@ -2,8 +2,9 @@
 //!
 //! - ask: for each key its length (1 byte) and bytes; answered with 9 bytes a key: 1 for held or 0, then the version or the
 //!   floor, little endian.
-//! - push: [`Record`]s whose deadline is what is left to live; answered with one byte a record.
-//! - floors: 8 bytes a bucket.
+//! - push: for each entry a byte, 1 where nothing newer can have been acknowledged or 0, and a [`Record`] whose deadline is what is
+//!   left to live; answered with one byte an entry.
+//! - floors: 8 bytes a bucket, of all that was forgotten, and then of what was taken as a spare.
 
 use annulus_store::{MAX_KEY_BYTES, Record};
 
@@ -62,16 +63,19 @@ pub(crate) fn said(body: &[u8], count: usize) -> Option<Vec<Said>> {
 }
 
 /// A record with its deadline turned into what is left to live at `now_ms`.
-pub(crate) fn put_record(mut record: Record<'_>, now_ms: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_record(mut record: Record<'_>, is_newest: bool, now_ms: u64, out: &mut Vec<u8>) {
+    out.push(u8::from(is_newest));
     record.deadline_ms = record.deadline_ms.map(|deadline| deadline.saturating_sub(now_ms));
     record.encode(out);
 }
 
-/// The next record of a push, with the deadline as it is at `now_ms`.
-pub(crate) fn next_record<'a>(body: &mut &'a [u8], now_ms: u64) -> Option<Record<'a>> {
-    let mut record = Record::decode(body).ok()?;
+/// The next record of a push, with the deadline as it is at `now_ms`, and whether nothing newer can have been acknowledged.
+pub(crate) fn next_record<'a>(body: &mut &'a [u8], now_ms: u64) -> Option<(Record<'a>, bool)> {
+    let (is_newest, mut rest) = body.split_first().filter(|(is_newest, _)| **is_newest <= 1)?;
+    let mut record = Record::decode(&mut rest).ok()?;
+    *body = rest;
     record.deadline_ms = record.deadline_ms.map(|left| now_ms.saturating_add(left));
-    Some(record)
+    Some((record, *is_newest == 1))
 }
 
 /// The answers to a push of `count` records.
@@ -131,12 +135,14 @@ mod tests {
             value: Some(b"v"),
         };
         let mut body = Vec::new();
-        put_record(record, 1_000, &mut body);
+        put_record(record, true, 1_000, &mut body);
         let mut rest = &body[..];
-        let read = next_record(&mut rest, 90_000).unwrap();
-        assert_eq!((read.deadline_ms, read.key, rest.len()), (Some(90_500), &b"k"[..], 0));
+        let (read, is_newest) = next_record(&mut rest, 90_000).unwrap();
+        assert_eq!((read.deadline_ms, read.key, is_newest, rest.len()), (Some(90_500), &b"k"[..], true, 0));
         assert_eq!(read.marks, 2);
         assert!(next_record(&mut &body[..3], 0).is_none());
+        body[0] = 2;
+        assert!(next_record(&mut &body[..], 0).is_none());
     }
 
     #[test]

@@ -195,12 +195,14 @@ impl Coordinator {
     }
 }
 
-/// The newest of some answers; a value before a floor that only says the same version was forgotten, but behind one that
-/// says its time had come.
+/// The newest of some answers; a value before a floor that only says the same version was forgotten, but behind an answer that
+/// says its time had come: a tombstone of the same version says so too.
 pub(super) fn newest<'a>(answers: impl Iterator<Item = &'a CopyState>) -> Option<&'a CopyState> {
     let rank = |state: &CopyState| {
         let tie = match state {
-            CopyState::Miss { reason: MissReason::Expired, tombstone: false, .. } => 2,
+            CopyState::Miss { reason: MissReason::Expired, .. } | CopyState::Miss { tombstone: true, .. } => {
+                2
+            }
             CopyState::Value(_) => 1,
             CopyState::Miss { .. } => 0,
         };
@@ -294,6 +296,7 @@ mod tests {
         assert_eq!(of([miss(3, false), value(2)]), Some(miss(3, false)));
         let expired = CopyState::Miss { version: Version(2), reason: MissReason::Expired, tombstone: false };
         assert_eq!(of([expired.clone(), value(2)]), Some(expired));
+        assert_eq!(of([value(2), miss(2, true)]), Some(miss(2, true)));
     }
 
     #[test]

@@ -27,13 +27,14 @@ const NEW_CONNECTIONS: f64 = 0.2;
 /// What all clients of a run write into.
 pub(super) struct Notes {
     pub(super) outcome: Outcome,
+    names: Vec<String>,
     next_value: u64,
 }
 
 impl Notes {
-    pub(super) fn new(keys: usize) -> Self {
-        let outcome = Outcome { histories: vec![Vec::new(); keys], ..Outcome::default() };
-        Self { outcome, next_value: INITIAL + 1 }
+    pub(super) fn new(names: Vec<String>) -> Self {
+        let outcome = Outcome { histories: vec![Vec::new(); names.len()], ..Outcome::default() };
+        Self { outcome, names, next_value: INITIAL + 1 }
     }
 }
 
@@ -47,7 +48,9 @@ pub(super) async fn client(number: u64, scenario: Scenario, net: SimNet, notes: 
     while tokio::time::Instant::now() < end {
         let key = random.random_range(0..scenario.keys);
         let master = random.random_range(0..scenario.masters);
-        let ttl = (scenario.expiries && random.random_bool(0.3)).then(|| random.random_range(1..4));
+        let is_fleeting = scenario.is_fleeting(key);
+        let expires = is_fleeting || scenario.expiries && random.random_bool(0.3);
+        let ttl = expires.then(|| random.random_range(1..4));
         let connection: &Connection = &connections[master];
         if random.random_bool(NEW_CONNECTIONS) {
             connection.take();
@@ -57,6 +60,8 @@ pub(super) async fn client(number: u64, scenario: Scenario, net: SimNet, notes: 
             0..5 => one.read().await,
             5..8 => one.write(Method::PUT).await,
             8 if scenario.deletes => one.write(Method::DELETE).await,
+            // A swap would write what stays.
+            _ if is_fleeting => one.write(Method::PUT).await,
             _ => one.swap().await,
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(1..scenario.pause_ms))).await;
@@ -100,7 +105,7 @@ impl Step<'_> {
             }
         };
         // With deletes and evictions about, a miss is always legal and says nothing.
-        if value != INITIAL || !self.scenario.misses_are_legal() {
+        if value != INITIAL || !self.scenario.may_be_missed(self.key) {
             self.note(Operation { start, end: self.now(), is_write: false, value });
         }
         Some(Seen { value, etag })
@@ -201,7 +206,7 @@ impl Step<'_> {
             (false, Some(ttl)) if method == Method::PUT && if_match.is_none() => format!("?ttl={ttl}"),
             _ => String::new(),
         };
-        let uri = format!("/data/key-{}{query}", self.key);
+        let uri = format!("/data/{}{query}", self.notes.borrow().names[self.key]);
         let mut request = Request::builder().method(method).uri(uri).header(HOST, host);
         if let Some(etag) = if_match {
             request = request.header(IF_MATCH, etag);

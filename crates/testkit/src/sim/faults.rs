@@ -135,7 +135,8 @@ impl Faults {
     fn inject(&mut self, now_ms: u64) {
         self.injected += 1;
         let churn = self.world.scenario.churn;
-        match self.random.random_range(0..if churn { 12 } else { 4 }) {
+        let first = if self.world.scenario.links { 0 } else { 8 };
+        match self.random.random_range(first..if churn { 12 } else { 4 }) {
             0..8 => self.break_a_link(now_ms),
             8 => self.cut_from_registry(now_ms),
             9 => self.add(),

@@ -60,8 +60,7 @@ async fn look(world: &World, net: &SimNet) -> Vec<String> {
     let mut strays = Vec::new();
     let Ok(placement) = Placement::new(Arc::new(roster), None, Mechanisms::default()) else { return strays };
     let replicas = placement.quorum().copies;
-    for key in 0..world.scenario.keys {
-        let key = format!("key-{key}");
+    for (number, key) in world.scenario.key_names().into_iter().enumerate() {
         let owners = placement.holders(annulus_ring::key_hash(key.as_bytes())).current;
         let mut held = Vec::new();
         for (node, placed) in placement.nodes().iter().enumerate() {
@@ -72,7 +71,8 @@ async fn look(world: &World, net: &SimNet) -> Vec<String> {
         let of_owners: Vec<_> = held.iter().filter(|(_, owns, _)| *owns).map(|(.., copy)| copy).collect();
         let agree = of_owners.windows(2).all(|pair| pair[0] == pair[1]);
         // A store that is smaller than the keys forgets at any time, and so does a copy whose deadline a clock has met.
-        let may_differ = world.scenario.cache_size > 0 || world.scenario.expiries;
+        let scenario = &world.scenario;
+        let may_differ = scenario.cache_size > 0 || scenario.expiries || scenario.is_fleeting(number);
         let stray = held.iter().any(|(_, owns, copy)| !owns && matches!(copy, Copy::Value(_)));
         if (!agree || stray) && !may_differ {
             strays.push(format!("{key}: {held:?}"));

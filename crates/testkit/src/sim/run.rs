@@ -30,7 +30,7 @@ async fn simulate(scenario: Scenario) -> Outcome {
     (0..scenario.all_auxiliaries()).for_each(|number| world.start(number));
     let masters: Vec<_> =
         (0..scenario.masters).map(|number| spawn_local(master(Rc::clone(&world), number))).collect();
-    let notes = Rc::new(RefCell::new(Notes::new(scenario.keys)));
+    let notes = Rc::new(RefCell::new(Notes::new(scenario.key_names())));
     let outside = world.network.wire().add_host("outside".to_owned());
     let net = world.network.start(outside, 0);
     let mut clients = JoinSet::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use annulus_cluster::{Layout, Mechanisms};
+use annulus_store::FLOOR_BUCKETS;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -26,7 +27,7 @@ pub struct Scenario {
     pub everywhere: bool,
     /// Clients, each with one request under way.
     pub clients: u64,
-    /// Keys, named `key-0` and so on.
+    /// Keys.
     pub keys: usize,
     /// Entries that an auxiliary holds at most; 0 for all.
     pub cache_size: usize,
@@ -34,9 +35,13 @@ pub struct Scenario {
     pub deletes: bool,
     /// Whether clients set expiries.
     pub expiries: bool,
+    /// Whether all keys share one miss floor, and what is written to every other one expires. The rest may not be missed.
+    pub crowded: bool,
     /// How far the second master's clock is ahead.
     pub skew_ms: u64,
-    /// Whether auxiliaries come, go and die; otherwise only the network fails.
+    /// Whether the network fails.
+    pub links: bool,
+    /// Whether auxiliaries come, go and die.
     pub churn: bool,
     /// Whether all auxiliaries lose their power at once, halfway, and come back with what is on their disks.
     pub blackout: bool,
@@ -68,7 +73,9 @@ impl Scenario {
             cache_size: 0,
             deletes: false,
             expiries: false,
+            crowded: false,
             skew_ms: 0,
+            links: true,
             churn: false,
             blackout: false,
             shutdown: false,
@@ -104,6 +111,21 @@ impl Scenario {
         }
     }
 
+    /// Auxiliaries come, go and die, while floors rise above what was written before and never expires: that must stay. No
+    /// link fails and the masters' clocks agree: what an owner missed or refused, and was not brought yet, one more death may cost.
+    pub fn crowded(seed: u64) -> Self {
+        Self {
+            crowded: true,
+            links: false,
+            keys: 12,
+            deletes: false,
+            expiries: false,
+            cache_size: 0,
+            skew_ms: 0,
+            ..Self::any(seed)
+        }
+    }
+
     /// Halfway all auxiliaries lose their power at once; what was in the last snapshots must be back.
     pub fn blackout(seed: u64) -> Self {
         Self { blackout: true, disks: true, pause_ms: 120, ..Self::new(seed) }
@@ -134,9 +156,23 @@ impl Scenario {
         self.duration.as_millis() as u64 / 2
     }
 
-    /// Whether a miss may be read at any time.
-    pub fn misses_are_legal(&self) -> bool {
-        self.deletes || self.expiries || self.cache_size > 0
+    /// Whether this key may be missed at any time.
+    pub(crate) fn may_be_missed(&self, key: usize) -> bool {
+        self.deletes || self.expiries || self.cache_size > 0 || self.is_fleeting(key)
+    }
+
+    /// Whether all that is written to this key expires.
+    pub(crate) fn is_fleeting(&self, key: usize) -> bool {
+        self.crowded && !key.is_multiple_of(2)
+    }
+
+    /// The keys' names.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        let shares_a_floor = |name: &String| {
+            !self.crowded || annulus_ring::key_hash(name.as_bytes()).is_multiple_of(FLOOR_BUCKETS as u64)
+        };
+        let names = (0..=u64::MAX).map(|number| format!("key-{number}"));
+        names.filter(shares_a_floor).take(self.keys).collect()
     }
 
     /// All auxiliaries that there may ever be.
