@@ -175,7 +175,7 @@ const SCHEMA: &[Setting] = &[
         "The `host:port` at which others reach this node; not given, it is the local address towards the master or Redis."),
     setting("auxiliary.settle_rate", "64Mi", Kind::Bytes(1 << 10, 64 * GI),
         "Bytes a second that a node sends at most when data moves to others."),
-    setting("auxiliary.settle_share", "65", Kind::Count(1, 100),
+    setting("auxiliary.settle_share", "75", Kind::Count(1, 100),
         "Percent of its time that a node spends at most on moving data."),
     setting("auxiliary.drain_timeout", "30s", Kind::Duration(ms(0), seconds(3600)),
         "How long a node hands over what it holds after SIGTERM before it goes all the same."),
