@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 
 use super::STEP;
 use super::judge::{Case, Said, Verdict};
-use super::wire::{self, Pushed};
+use super::wire::{self, Push, Pushed};
 use crate::Node;
 use crate::members::{Members, Standing};
 use crate::peers::{PeerError, Peers};
@@ -222,24 +222,24 @@ impl Pass<'_> {
 
     /// Sends items to those who lack them; gives back the bytes sent.
     async fn send(&self, items: &[Item], sends: &Sends) -> Result<usize, PeerError> {
-        let now_ms = self.node.clock.now_ms();
+        let clock = &self.node.clock;
         let calls = sends.iter().map(|(target, which)| async move {
             let mut bytes = 0;
-            let (mut body, mut count) = (Vec::new(), 0);
+            let mut push = Push::begin(clock.now_ms());
             for (nth, (at, is_newest)) in which.iter().copied().enumerate() {
                 breathe(nth).await;
                 if let Some(mut record) = items[at].entry.record() {
                     if !self.standing.placement.mechanisms().expiry {
                         record.deadline_ms = None;
                     }
-                    wire::put_record(record, is_newest, now_ms, &mut body);
-                    count += 1;
+                    push.put(record, is_newest);
                 }
-                if body.len() >= PUSH_BYTES || nth + 1 == which.len() {
-                    bytes += body.len();
-                    self.push(*target, std::mem::take(&mut body), std::mem::take(&mut count)).await?;
+                if push.len() >= PUSH_BYTES {
+                    bytes += self.push(*target, push).await?;
+                    push = Push::begin(clock.now_ms());
                 }
             }
+            bytes += self.push(*target, push).await?;
             Ok::<_, PeerError>(bytes)
         });
         let mut bytes = 0;
@@ -249,18 +249,22 @@ impl Pass<'_> {
         Ok(bytes)
     }
 
-    async fn push(&self, target: usize, body: Vec<u8>, count: usize) -> Result<(), PeerError> {
-        let bytes = body.len() as u64;
+    async fn push(&self, target: usize, push: Push) -> Result<usize, PeerError> {
+        if push.is_empty() {
+            return Ok(0);
+        }
+        let (count, body) = push.finish(self.node.clock.now_ms());
+        let bytes = body.len();
         let answer = self.post(target, "/settle/push", body.into()).await?;
         let pushed = wire::pushed(&answer, count).ok_or(PeerError::Nonsense)?;
         let progress = &self.node.progress;
         progress.sent.fetch_add(count as u64, Ordering::Relaxed);
-        progress.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        progress.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if pushed.contains(&Pushed::TooLarge) {
             let name = &self.standing.placement.nodes()[target].seat.node.name;
             tracing::warn!(node = name, "has too little memory for an entry: give all auxiliaries the same");
         }
-        if pushed.contains(&Pushed::Later) { Err(PeerError::Busy) } else { Ok(()) }
+        if pushed.contains(&Pushed::Later) { Err(PeerError::Busy) } else { Ok(bytes) }
     }
 
     pub(crate) async fn post(

@@ -55,7 +55,7 @@ fn turned_away(turned: Turned, epoch: u64) -> Response {
 }
 
 async fn ask(State(node): State<Arc<Node>>, request: Request) -> Response {
-    answer(&node, request, say).await
+    answer(&node, request, Kind::Ask).await
 }
 
 /// Says what this node knows of the next key.
@@ -73,13 +73,19 @@ fn say(node: &Node, by: &Admitted<'_>, asked: &mut &[u8], answer: &mut Vec<u8>) 
 }
 
 async fn push(State(node): State<Arc<Node>>, request: Request) -> Response {
-    answer(&node, request, take).await
+    answer(&node, request, Kind::Push).await
 }
 
-/// Takes the next record.
-fn take(node: &Node, by: &Admitted<'_>, pushed: &mut &[u8], answer: &mut Vec<u8>) -> Option<()> {
+/// Takes the next record of a push that was begun at `begun_ms`.
+fn take(
+    node: &Node,
+    by: &Admitted<'_>,
+    begun_ms: u64,
+    pushed: &mut &[u8],
+    answer: &mut Vec<u8>,
+) -> Option<()> {
     let now_ms = node.clock.now_ms();
-    let (record, is_newest) = wire::next_record(pushed, now_ms)?;
+    let (record, is_newest) = wire::next_record(pushed, begun_ms)?;
     let hash = annulus_ring::key_hash(record.key);
     let holding = Holding { fetched: false, role: by.role(hash) };
     let store = node.copies.store();
@@ -104,11 +110,41 @@ async fn floors(State(node): State<Arc<Node>>, request: Request) -> Response {
     }
 }
 
-/// Takes the next item off a batch and answers it; `None` where it cannot be read.
-type Item = fn(&Node, &Admitted<'_>, &mut &[u8], &mut Vec<u8>) -> Option<()>;
+/// What a batch is about.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ask,
+    Push,
+}
+
+impl Kind {
+    /// Takes the head off a batch that arrived at this time, and says what time its items go by; `None` where it cannot be read.
+    fn head(self, batch: &mut &[u8], arrived_ms: u64) -> Option<u64> {
+        match self {
+            Self::Ask => Some(arrived_ms),
+            Self::Push => wire::begun_ms(batch, arrived_ms),
+        }
+    }
+
+    /// Takes the next item off a batch and answers it; `None` where it cannot be read.
+    fn item(
+        self,
+        node: &Node,
+        by: &Admitted<'_>,
+        time_ms: u64,
+        batch: &mut &[u8],
+        answer: &mut Vec<u8>,
+    ) -> Option<()> {
+        match self {
+            Self::Ask => say(node, by, batch, answer),
+            Self::Push => take(node, by, time_ms, batch, answer),
+        }
+    }
+}
 
 /// Answers a batch of a member that goes by the same roster, in the background: clients' requests go first.
-async fn answer(node: &Arc<Node>, request: Request, item: Item) -> Response {
+async fn answer(node: &Arc<Node>, request: Request, kind: Kind) -> Response {
+    let arrived_ms = node.clock.now_ms();
     let (members, epoch, batch, share) = match read_batch(node, request).await {
         Ok(read) => read,
         Err(refused) => return refused,
@@ -117,7 +153,11 @@ async fn answer(node: &Arc<Node>, request: Request, item: Item) -> Response {
         let node = Arc::clone(node);
         async move {
             let _share = share;
-            answer_items(&node, epoch, &batch, item).await
+            let mut items = &batch[..];
+            match kind.head(&mut items, arrived_ms) {
+                Some(time_ms) => answer_items(&node, epoch, time_ms, items, kind).await,
+                None => Ok(None),
+            }
         }
     };
     match node.workers.background().spawn(answering).await {
@@ -132,8 +172,9 @@ async fn answer(node: &Arc<Node>, request: Request, item: Item) -> Response {
 async fn answer_items(
     node: &Node,
     epoch: u64,
+    time_ms: u64,
     mut rest: &[u8],
-    item: Item,
+    kind: Kind,
 ) -> Result<Option<Vec<u8>>, Turned> {
     let Some(members) = &node.members else { return Ok(None) };
     let mut answer = Vec::new();
@@ -143,7 +184,7 @@ async fn answer_items(
         {
             let admitted = members.admit_peer(epoch)?;
             while !rest.is_empty() && rest.len() >= step_end {
-                if item(node, &admitted, &mut rest, &mut answer).is_none() {
+                if kind.item(node, &admitted, time_ms, &mut rest, &mut answer).is_none() {
                     return Ok(None);
                 }
             }

@@ -2,8 +2,9 @@
 //!
 //! - ask: for each key its length (1 byte) and bytes; answered with 9 bytes a key: 1 for held or 0, then the version or the
 //!   floor, little endian.
-//! - push: for each entry a byte, 1 where nothing newer can have been acknowledged or 0, and a [`Record`] whose deadline is what is
-//!   left to live; answered with one byte an entry.
+//! - push: 8 bytes, little endian, of how many milliseconds ago the first entry was put into it; then for each entry a byte, 1
+//!   where nothing newer can have been acknowledged or 0, and a [`Record`] whose deadline is what was left to live at that time;
+//!   answered with one byte an entry.
 //! - floors: 8 bytes a bucket, of all that was forgotten, and then of what was taken as a spare.
 
 use annulus_store::{MAX_KEY_BYTES, Record};
@@ -62,19 +63,57 @@ pub(crate) fn said(body: &[u8], count: usize) -> Option<Vec<Said>> {
     answers.iter().map(one).collect()
 }
 
-/// A record with its deadline turned into what is left to live at `now_ms`.
-pub(crate) fn put_record(mut record: Record<'_>, is_newest: bool, now_ms: u64, out: &mut Vec<u8>) {
-    out.push(u8::from(is_newest));
-    record.deadline_ms = record.deadline_ms.map(|deadline| deadline.saturating_sub(now_ms));
-    record.encode(out);
+/// A push that is being put together.
+pub(crate) struct Push {
+    begun_ms: u64,
+    bytes: Vec<u8>,
+    count: usize,
 }
 
-/// The next record of a push, with the deadline as it is at `now_ms`, and whether nothing newer can have been acknowledged.
-pub(crate) fn next_record<'a>(body: &mut &'a [u8], now_ms: u64) -> Option<(Record<'a>, bool)> {
+/// Bytes of a push before its first record: its age.
+const AGE_BYTES: usize = 8;
+
+impl Push {
+    pub(crate) fn begin(now_ms: u64) -> Self {
+        Self { begun_ms: now_ms, bytes: vec![0; AGE_BYTES], count: 0 }
+    }
+
+    pub(crate) fn put(&mut self, mut record: Record<'_>, is_newest: bool) {
+        self.bytes.push(u8::from(is_newest));
+        record.deadline_ms = record.deadline_ms.map(|deadline| deadline.saturating_sub(self.begun_ms));
+        record.encode(&mut self.bytes);
+        self.count += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many records it holds, and its body as it leaves.
+    pub(crate) fn finish(mut self, now_ms: u64) -> (usize, Vec<u8>) {
+        self.bytes[..AGE_BYTES].copy_from_slice(&now_ms.saturating_sub(self.begun_ms).to_le_bytes());
+        (self.count, self.bytes)
+    }
+}
+
+/// When a push was begun, by the clock of the one whom it reached at `arrived_ms`. What lies between it and its records is not
+/// added to their time, however long a busy node leaves them waiting.
+pub(crate) fn begun_ms(body: &mut &[u8], arrived_ms: u64) -> Option<u64> {
+    let (age_ms, rest) = body.split_first_chunk::<AGE_BYTES>()?;
+    *body = rest;
+    Some(arrived_ms.saturating_sub(u64::from_le_bytes(*age_ms)))
+}
+
+/// The next record of a push that was begun at `begun_ms`, and whether nothing newer can have been acknowledged.
+pub(crate) fn next_record<'a>(body: &mut &'a [u8], begun_ms: u64) -> Option<(Record<'a>, bool)> {
     let (is_newest, mut rest) = body.split_first().filter(|(is_newest, _)| **is_newest <= 1)?;
     let mut record = Record::decode(&mut rest).ok()?;
     *body = rest;
-    record.deadline_ms = record.deadline_ms.map(|left| now_ms.saturating_add(left));
+    record.deadline_ms = record.deadline_ms.map(|left| begun_ms.saturating_add(left));
     Some((record, *is_newest == 1))
 }
 
@@ -134,15 +173,20 @@ mod tests {
             deadline_ms: Some(1_500),
             value: Some(b"v"),
         };
-        let mut body = Vec::new();
-        put_record(record, true, 1_000, &mut body);
+        let mut push = Push::begin(1_000);
+        push.put(record, true);
+        let (count, mut body) = push.finish(1_200);
+        assert_eq!(count, 1);
         let mut rest = &body[..];
-        let (read, is_newest) = next_record(&mut rest, 90_000).unwrap();
-        assert_eq!((read.deadline_ms, read.key, is_newest, rest.len()), (Some(90_500), &b"k"[..], true, 0));
+        let begun_ms = begun_ms(&mut rest, 90_000).unwrap();
+        assert_eq!(begun_ms, 89_800, "it was 200 ms on its way before it left");
+        let (read, is_newest) = next_record(&mut rest, begun_ms).unwrap();
+        assert_eq!((read.deadline_ms, read.key, is_newest, rest.len()), (Some(90_300), &b"k"[..], true, 0));
         assert_eq!(read.marks, 2);
-        assert!(next_record(&mut &body[..3], 0).is_none());
-        body[0] = 2;
-        assert!(next_record(&mut &body[..], 0).is_none());
+        assert!(super::begun_ms(&mut &body[..7], 0).is_none());
+        assert!(next_record(&mut &body[AGE_BYTES..11], 0).is_none());
+        body[AGE_BYTES] = 2;
+        assert!(next_record(&mut &body[AGE_BYTES..], 0).is_none());
     }
 
     #[test]
