@@ -202,7 +202,7 @@ impl Auxiliary {
             backups: backup::Backups::new(&registry)?,
             snapshots,
             progress: Progress::default(),
-            pace: Pace { bytes_per_second: own.settle_rate as u64, share: own.settle_share },
+            pace: Pace::of(own),
             settle_now: Notify::new(),
             left_behind: Mutex::default(),
             name,

@@ -11,6 +11,7 @@
 //! Between changes the same pass, now and then, brings entries that a spare took in another's place to where they belong.
 
 mod judge;
+mod pace;
 mod pass;
 mod serve;
 mod sweep;
@@ -29,16 +30,9 @@ use crate::peers::Peers;
 use crate::{Members, Node};
 use judge::Case;
 
+pub(crate) use pace::Pace;
 pub(crate) use pass::{Handled, Held, Item, Pass, Progress, Stopped};
 pub(crate) use serve::routes;
-
-/// How fast data moves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) bytes_per_second: u64,
-    /// Percent of the time spent on it at most.
-    pub(crate) share: u32,
-}
 
 /// Entries of one step of a scan.
 const BATCH: usize = 512;
@@ -110,7 +104,7 @@ async fn run(
     hand_over_floors(pass).await?;
     let took_ms = pass.node.clock.now_ms() - started_ms;
     tracing::info!(epoch, took_ms, "has handed over what others should hold");
-    pass.node.progress.start(epoch, 0);
+    pass.node.progress.start(epoch, 0, pass.node.clock.now_us());
     members.report_settled(epoch);
     Ok(())
 }
@@ -131,7 +125,7 @@ async fn purge(pass: &Pass<'_>) -> Result<(), Stopped> {
         pass.check_current()?;
         give_way().await;
     }
-    pass.node.progress.start(pass.standing.epoch(), left);
+    pass.node.progress.start(pass.standing.epoch(), left, pass.node.clock.now_us());
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 
 use super::STEP;
 use super::judge::{Case, Said, Verdict};
+use super::pace::{Way, Work};
 use super::wire::{self, Push, Pushed};
 use crate::Node;
 use crate::members::{Members, Standing};
@@ -31,15 +32,17 @@ pub(crate) struct Progress {
     pub(crate) epoch: AtomicU64,
     pub(crate) done: AtomicU64,
     pub(crate) left: AtomicU64,
+    pub(crate) started_us: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) sent_bytes: AtomicU64,
 }
 
 impl Progress {
-    pub(crate) fn start(&self, epoch: u64, left: u64) {
+    pub(crate) fn start(&self, epoch: u64, left: u64, now_us: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
         self.done.store(0, Ordering::Relaxed);
         self.left.store(left, Ordering::Relaxed);
+        self.started_us.store(now_us, Ordering::Relaxed);
     }
 
     pub(crate) fn show(&self) -> Settling {
@@ -51,6 +54,14 @@ impl Progress {
             sent: read(&self.sent),
             sent_bytes: read(&self.sent_bytes),
         }
+    }
+
+    /// How far it is with so many more entries.
+    fn way(&self, entries: u64, now_us: u64) -> Way {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let done = read(&self.done);
+        let elapsed = Duration::from_micros(now_us.saturating_sub(read(&self.started_us)));
+        Way { done: done + entries, of: done + read(&self.left), elapsed }
     }
 
     pub(crate) fn step(&self, entries: u64) {
@@ -175,7 +186,7 @@ impl Pass<'_> {
             }
         }
         let sent = self.send(items, &sends).await?;
-        self.pace(started_us, sent).await;
+        self.pace(started_us, items.len(), sent).await;
         Ok(handled)
     }
 
@@ -277,15 +288,14 @@ impl Pass<'_> {
         self.peers.post(&placement.nodes()[node].seat.node, path, placement.roster(), body).await
     }
 
-    /// Rests, so that no more bytes go out and no more time is spent than is allowed.
-    async fn pace(&self, started_us: u64, bytes: usize) {
-        let worked_us = self.node.clock.now_us().saturating_sub(started_us);
-        let pace = &self.node.pace;
-        let by_share = worked_us * u64::from(100 - pace.share.min(100)) / u64::from(pace.share.max(1));
-        let by_rate = (bytes as u64 * 1_000_000 / pace.bytes_per_second.max(1)).saturating_sub(worked_us);
-        let rest = by_share.max(by_rate);
-        if rest > 0 {
-            tokio::time::sleep(Duration::from_micros(rest)).await;
+    /// Rests after a batch that was begun at `started_us`.
+    async fn pace(&self, started_us: u64, entries: usize, bytes: usize) {
+        let now_us = self.node.clock.now_us();
+        let took = Duration::from_micros(now_us.saturating_sub(started_us));
+        let way = self.node.progress.way(entries as u64, now_us);
+        let rest = self.node.pace.rest(Work { took, bytes }, way);
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
         }
     }
 }

@@ -212,6 +212,9 @@ pub struct AuxiliarySettings {
     pub settle_rate: usize,
     /// Percent of the time spent at most on moving data.
     pub settle_share: u32,
+    /// How long a node takes to move data that it could move in less.
+    #[serde(with = "duration_text")]
+    pub settle_spread: Duration,
     /// How long a node hands over after SIGTERM.
     #[serde(with = "duration_text")]
     pub drain_timeout: Duration,

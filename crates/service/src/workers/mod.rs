@@ -5,9 +5,12 @@
 //! The threads of the process's runtime are left to what must not wait for them: leases, the registry, snapshots. What moves
 //! data runs on a thread in the background, which the system puts behind all others.
 
+#[cfg(target_os = "linux")]
+mod background;
+
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
@@ -21,14 +24,10 @@ pub struct Workers {
 
 struct Threads {
     handles: Vec<Handle>,
-    background: Handle,
+    /// Started when first asked for: not every node moves data.
+    background: OnceLock<Handle>,
     stop: CancellationToken,
 }
-
-/// How much lower than others' the priority of the background is, in the system's steps: it gets a tenth of a core that
-/// others want too, and waits for none that is idle.
-#[cfg(target_os = "linux")]
-const BACKGROUND_NICE: i32 = 10;
 
 impl Workers {
     /// No threads of their own: one worker, which is the runtime that the caller runs on. For simulations, for tests, and
@@ -37,27 +36,15 @@ impl Workers {
         Self::default()
     }
 
-    /// So many threads, at least one, and one in the background.
+    /// So many threads, at least one.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let start = |name: String, first: fn()| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let handle = runtime.handle().clone();
-            let stopped = stop.clone();
-            std::thread::Builder::new().name(name).spawn(move || {
-                first();
-                runtime.block_on(stopped.cancelled());
-            })?;
-            Ok::<_, io::Error>(handle)
-        };
-        let handles = (0..count.max(1))
-            .map(|number| start(format!("worker-{number}"), || {}))
-            .collect::<Result<_, _>>()?;
-        let background = start("background".to_owned(), step_back)?;
-        Ok(Self { threads: Some(Arc::new(Threads { handles, background, stop })) })
+        let start = |number| start_thread(format!("worker-{number}"), stop.clone());
+        let handles = (0..count.max(1)).map(start).collect::<Result<_, _>>()?;
+        Ok(Self { threads: Some(Arc::new(Threads { handles, background: OnceLock::new(), stop })) })
     }
 
     /// How many workers there are: 1 or more.
@@ -81,7 +68,7 @@ impl Workers {
     /// # Panics
     /// With workers that are the caller's runtime, outside of any.
     pub fn background(&self) -> Handle {
-        self.threads.as_ref().map_or_else(Handle::current, |threads| threads.background.clone())
+        self.threads.as_ref().map_or_else(Handle::current, |threads| threads.background())
     }
 }
 
@@ -93,11 +80,28 @@ pub async fn give_way() {
     tokio::task::yield_now().await;
 }
 
-/// Puts this thread behind all others.
-fn step_back() {
-    // Refused: it runs like all others, which costs latency and nothing else.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(BACKGROUND_NICE);
+/// A thread with an event loop.
+fn start_thread(name: String, stop: CancellationToken) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name(name).spawn(move || runtime.block_on(stop.cancelled()))?;
+    Ok(handle)
+}
+
+impl Threads {
+    fn background(&self) -> Handle {
+        let start = || {
+            #[cfg(target_os = "linux")]
+            let started = background::start(self.stop.clone(), background::Times::default());
+            #[cfg(not(target_os = "linux"))]
+            let started = start_thread("background".to_owned(), self.stop.clone());
+            started.unwrap_or_else(|error| {
+                tracing::warn!(%error, "no thread for the background: clients may wait for data that moves");
+                self.handles[0].clone()
+            })
+        };
+        self.background.get_or_init(start).clone()
+    }
 }
 
 impl Drop for Threads {
@@ -121,19 +125,6 @@ mod tests {
             let thread = workers.spawn(worker, name()).await.unwrap();
             assert_eq!(thread, Some(format!("worker-{}", worker % 2)));
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn the_background_stands_behind_the_workers() {
-        let workers = Workers::start(1).unwrap();
-        let nice = async || {
-            give_way().await;
-            rustix::process::getpriority_process(None).unwrap()
-        };
-        let of_worker = workers.spawn(0, async move { nice().await }).await.unwrap();
-        let of_background = workers.background().spawn(async move { nice().await }).await.unwrap();
-        assert_eq!(of_background - of_worker, BACKGROUND_NICE);
     }
 
     #[tokio::test]
