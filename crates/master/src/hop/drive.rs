@@ -14,13 +14,11 @@ use annulus_service::pool::PoolError;
 use annulus_service::stream::Output;
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::Interval;
+use tokio::time::Sleep;
 
 use super::HopError;
+use super::cork::Cork;
 use super::lane::Lane;
-
-/// How often calls are looked over for those whose time has run out: so much later than their deadline they may end.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a connection may take to be made, and a node that did not answer to say that it does again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,17 +68,15 @@ impl<N: Net> Driver<N> {
 
     /// Serves one connection to its end; says why where the node hangs.
     async fn serve(&self, io: N::Io) -> Option<PoolError> {
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut connection = Connection {
             driver: self,
             io,
             unsent: Output::default(),
+            cork: Cork::default(),
             answers: Answers::default(),
-            waits_for_more: false,
-            looks,
+            alarm: Alarm::default(),
         };
-        let end = poll_fn(|cx| connection.poll(cx)).await;
+        let end = connection.serve().await;
         match end {
             End::Hangs => Some(PoolError::TimedOut),
             End::Broke(why) => {
@@ -131,47 +127,70 @@ struct Connection<'a, N: Net> {
     driver: &'a Driver<N>,
     io: N::Io,
     unsent: Output,
+    cork: Cork,
     answers: Answers,
-    /// Whether what is to be sent has been put off, once, for what the same round may add to it.
-    waits_for_more: bool,
-    looks: Interval,
+    alarm: Alarm,
+}
+
+/// Goes off at the earliest deadline.
+#[derive(Default)]
+struct Alarm(Option<(u64, Pin<Box<Sleep>>)>);
+
+impl Alarm {
+    /// Whether it is time to look for calls whose time has run out, the earliest of them at `earliest_us`.
+    fn poll(&mut self, cx: &mut Context<'_>, earliest_us: u64, clock: &dyn Clock) -> Poll<()> {
+        let sleep = match &mut self.0 {
+            // A call that has been answered since leaves the alarm early: it goes off once for nothing, and not for each call.
+            Some((set_us, sleep)) if *set_us <= earliest_us => sleep,
+            set => {
+                let wait = Duration::from_micros(earliest_us.saturating_sub(clock.now_us()));
+                &mut set.insert((earliest_us, Box::pin(tokio::time::sleep(wait)))).1
+            }
+        };
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(())
+    }
 }
 
 impl<N: Net> Connection<'_, N> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.driver.lane.register(cx.waker());
-        match self.poll_read(cx) {
-            // Those who got an answer, and those who have been heard with it, run before this is polled again: what they ask
-            // for leaves in one call with the rest.
-            Ok(true) if !self.waits_for_more => {
-                self.waits_for_more = true;
-                cx.waker().wake_by_ref();
+    async fn serve(&mut self) -> End {
+        loop {
+            if let Err(end) = poll_fn(|cx| self.poll_gathered(cx)).await {
+                return end;
             }
-            Ok(_) => {
-                self.waits_for_more = false;
-                if let Err(end) = self.poll_write(cx) {
-                    return Poll::Ready(end);
-                }
+            if self.cork.looks_again() {
+                tokio::task::yield_now().await;
             }
-            Err(end) => return Poll::Ready(end),
+            let (batch, calls) = self.driver.lane.take_unsent();
+            self.cork.sent(calls, self.driver.clock.now_us());
+            self.unsent = batch;
         }
+    }
+
+    /// Sends and receives until another batch may leave.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let lane = &self.driver.lane;
-        while lane.has_waiting() && self.looks.poll_tick(cx).is_ready() {
-            if lane.end_overdue(self.driver.clock.now_us()) {
-                return Poll::Ready(End::Hangs);
+        lane.register(cx.waker());
+        self.poll_read(cx)?;
+        self.poll_write(cx)?;
+        let clock = &*self.driver.clock;
+        while let Some(earliest_us) = lane.earliest_us()
+            && self.alarm.poll(cx, earliest_us, clock).is_ready()
+        {
+            if lane.end_overdue(clock.now_us()) {
+                return Poll::Ready(Err(End::Hangs));
             }
+        }
+        let gathered = lane.gathered();
+        if self.unsent.is_empty() && gathered.bytes > 0 && !self.cork.holds(gathered) {
+            return Poll::Ready(Ok(()));
         }
         Poll::Pending
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        loop {
-            if self.unsent.is_empty() {
-                self.unsent = self.driver.lane.take_unsent();
-            }
-            if self.unsent.is_empty() {
-                return Ok(());
-            }
+        while !self.unsent.is_empty() {
             match Pin::new(&mut self.io).poll_write(cx, self.unsent.chunk()) {
                 Poll::Ready(Ok(0)) => return Err(End::Broke("closed by the node".to_owned())),
                 Poll::Ready(Ok(sent)) => self.unsent.advance(sent),
@@ -179,19 +198,20 @@ impl<N: Net> Connection<'_, N> {
                 Poll::Pending => return Ok(()),
             }
         }
+        Ok(())
     }
 
-    /// Gives out what has come; true where something has.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let mut has_come = false;
+    /// Gives out what has come.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             match poll_read_buf(&mut self.io, cx, &mut self.answers.input) {
-                Poll::Pending => return Ok(has_come),
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(End::Broke("closed by the node".to_owned())),
                 Poll::Ready(Err(error)) => return Err(End::Broke(error.to_string())),
                 Poll::Ready(Ok(_)) => {
-                    has_come = true;
-                    self.driver.lane.heard(self.driver.clock.now_us());
+                    let now_us = self.driver.clock.now_us();
+                    self.driver.lane.heard(now_us);
+                    self.cork.heard(now_us);
                     self.answers.give_out(self.driver).map_err(|why| End::Broke(why.to_owned()))?;
                 }
             }

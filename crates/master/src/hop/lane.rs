@@ -33,10 +33,14 @@ pub(super) struct Lane {
 struct State {
     phase: Phase,
     unsent: Output,
+    /// How many of those that wait have not been sent.
+    unsent_calls: usize,
     waiting: VecDeque<Waiting>,
     /// The epoch and the life that the node was told last.
     entered: Option<(u64, u64)>,
     heard_us: u64,
+    /// The earliest deadline of those that wait, or that waited when it was looked at last.
+    earliest_us: Option<u64>,
 }
 
 /// Where a connection stands.
@@ -68,6 +72,15 @@ pub(super) struct Terms {
     pub(super) deadline_us: u64,
 }
 
+/// What a connection has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gathered {
+    /// Bytes of requests to be sent.
+    pub(super) bytes: usize,
+    /// Calls sent whose answers have not come.
+    pub(super) under_way: usize,
+}
+
 impl Lane {
     /// Puts a call down to be sent. `encode` writes the request.
     ///
@@ -92,6 +105,8 @@ impl Lane {
             state.entered = Some((epoch, life));
         }
         encode(&mut state.unsent);
+        state.unsent_calls += 1;
+        state.earliest_us = Some(state.earliest_us.map_or(deadline_us, |us| us.min(deadline_us)));
         state.waiting.push_back(Waiting { to: Some(to), sent_us: now_us, deadline_us });
         drop(state);
         self.waker.wake();
@@ -108,14 +123,22 @@ impl Lane {
         self.state.lock().phase == Phase::Open
     }
 
-    /// Takes what is to be sent.
-    pub(super) fn take_unsent(&self) -> Output {
-        std::mem::take(&mut self.state.lock().unsent)
+    /// What is to be sent, and what has been sent and not answered.
+    pub(super) fn gathered(&self) -> Gathered {
+        let state = self.state.lock();
+        let unsent_calls = state.unsent_calls;
+        Gathered { bytes: state.unsent.len(), under_way: state.waiting.len() - unsent_calls }
     }
 
-    /// Whether any call waits for its answer.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.state.lock().waiting.is_empty()
+    /// Takes what is to be sent, and how many calls that is.
+    pub(super) fn take_unsent(&self) -> (Output, usize) {
+        let mut state = self.state.lock();
+        (std::mem::take(&mut state.unsent), std::mem::take(&mut state.unsent_calls))
+    }
+
+    /// When to look for calls whose time has run out.
+    pub(super) fn earliest_us(&self) -> Option<u64> {
+        self.state.lock().earliest_us
     }
 
     /// Bytes have come from the node.
@@ -125,8 +148,13 @@ impl Lane {
 
     /// Gives the next answer to whoever waits for it. False where nobody asked.
     pub(super) fn answer(&self, answer: Result<Answer, HopError>) -> bool {
-        let Some(waiting) = self.state.lock().waiting.pop_front() else { return false };
-        if let Some(slot) = waiting.to {
+        let mut state = self.state.lock();
+        if state.waiting.len() == state.unsent_calls {
+            return false;
+        }
+        let waiting = state.waiting.pop_front();
+        drop(state);
+        if let Some(slot) = waiting.and_then(|waiting| waiting.to) {
             slot.fill(answer);
         }
         true
@@ -146,6 +174,8 @@ impl Lane {
                 ended.push(slot);
             }
         }
+        let left = state.waiting.iter().filter(|waiting| waiting.to.is_some());
+        state.earliest_us = left.map(|waiting| waiting.deadline_us).min();
         drop(state);
         for slot in ended {
             slot.fill(Err(PoolError::TimedOut.into()));
@@ -197,11 +227,23 @@ mod tests {
         let (lane, batch) = (Lane::default(), Batch::new(2));
         submit(&lane, &batch, 0, 0).unwrap();
         submit(&lane, &batch, 1, 0).unwrap();
-        assert_eq!(lane.take_unsent().chunk(), b"xe 1 0\r\nmn\r\nmn\r\n");
+        assert_eq!(lane.take_unsent().0.chunk(), b"xe 1 0\r\nmn\r\nmn\r\n");
         assert!(lane.answer(Ok(Answer::Noop)));
         assert!(lane.answer(Ok(Answer::Loading)));
         assert!(!lane.answer(Ok(Answer::Noop)));
         assert_eq!(batch.take(), [Some(Ok(Answer::Noop)), Some(Ok(Answer::Loading))]);
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_from_what_is_to_be_sent() {
+        let (lane, batch) = (Lane::default(), Batch::new(2));
+        submit(&lane, &batch, 0, 0).unwrap();
+        assert!(!lane.answer(Ok(Answer::Noop)), "nothing has been sent");
+        assert_eq!(lane.take_unsent().1, 1);
+        submit(&lane, &batch, 1, 0).unwrap();
+        assert_eq!(lane.gathered(), Gathered { bytes: b"mn\r\n".len(), under_way: 1 });
+        assert!(lane.answer(Ok(Answer::Noop)));
+        assert_eq!(lane.gathered().under_way, 0);
     }
 
     #[test]
@@ -210,8 +252,11 @@ mod tests {
         submit(&lane, &batch, 0, 0).unwrap();
         lane.heard(10);
         submit(&lane, &batch, 1, 500_000).unwrap();
+        lane.take_unsent();
         assert!(!lane.end_overdue(999_999));
+        assert_eq!(lane.earliest_us(), Some(1_000_000));
         assert!(!lane.end_overdue(1_000_000), "it was heard after the call was sent");
+        assert_eq!(lane.earliest_us(), Some(1_500_000));
         assert!(lane.answer(Ok(Answer::Loading)));
         assert!(lane.answer(Ok(Answer::Noop)));
         assert_eq!(batch.take(), [Some(Err(PoolError::TimedOut.into())), Some(Ok(Answer::Noop))]);
@@ -229,7 +274,10 @@ mod tests {
         lane.is_up();
         let again = Batch::new(1);
         submit(&lane, &again, 0, 2_000_000).unwrap();
-        assert!(lane.take_unsent().chunk().starts_with(b"xe 1 0\r\n"), "a new connection knows of no epoch");
+        assert!(
+            lane.take_unsent().0.chunk().starts_with(b"xe 1 0\r\n"),
+            "a new connection knows of no epoch"
+        );
     }
 
     #[test]

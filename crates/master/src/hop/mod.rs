@@ -1,6 +1,7 @@
 //! The hop from a master to an auxiliary, as one small trait, so that its transport can be replaced.
 
 pub mod batch;
+mod cork;
 mod drive;
 mod lane;
 pub mod meta;
