@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::clocks::Clocks;
 use crate::disk::Disk;
 use crate::process::{Program, Starting};
-use crate::{Client, FaultProxy, Process, RedisServer, Shape, eventually};
+use crate::{Client, FaultProxy, MetricsPage, Process, RedisServer, Shape, eventually};
 
 /// How long data may move; debug builds on busy machines are slow.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
@@ -215,6 +215,18 @@ impl Cluster {
             let same = nodes["epoch"] == seen[0]["epoch"];
             same && is_settled(nodes) && (self.redis.is_none() || has_members(nodes, &running))
         })
+    }
+
+    /// How many entries each auxiliary holds, by its metrics; `None` for one that does not run.
+    pub async fn items(&self) -> Vec<Option<usize>> {
+        let items = self.auxiliaries.iter().map(async |node| {
+            if !node.is_running() {
+                return None;
+            }
+            let page = MetricsPage::parse(node.client().get("/metrics").await.text());
+            Some(page.value("annulus_cache_items") as usize)
+        });
+        join_all(items).await
     }
 
     /// User and system CPU time of all processes that run, together, in clock ticks of 10 ms.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annulus_testkit::{Cluster, MetricsPage, Shape, Stored};
+use annulus_testkit::{Cluster, Shape, Stored};
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -77,12 +77,12 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
     let keys = options.entries * nodes / REPLICAS;
     fill(&cluster, PREFIX, keys, &"v".repeat(options.value_size), None).await;
     fill(&cluster, "expired-", options.expired, "", Some(1)).await;
-    let all = (keys * REPLICAS) as f64;
-    let have_expired = async || options.expired == 0 || held(&cluster).await.iter().sum::<f64>() <= all;
+    let all = (keys * REPLICAS) as usize;
+    let have_expired = async || options.expired == 0 || all_items(&cluster).await <= all;
     look_until(have_expired).await.context("what should expire is still there")?;
     let (url, load) = (cluster.url(0), load_flags(options.rate, keys));
     let before = load::run_until(&url, &load, tokio::time::sleep(BEFORE)).await?;
-    let held_before = held(&cluster).await;
+    let held_before = cluster.items().await;
     if matches!(options.event, Event::Death) {
         let epoch = cluster.nodes(0).await["epoch"].clone();
         cluster.kill_auxiliary(0);
@@ -97,21 +97,21 @@ pub(crate) async fn measure(binary: &Path, options: &Options) -> anyhow::Result<
     let moved = match options.event {
         Event::Join => {
             let node = cluster.add().await?;
-            held(&cluster).await[node]
+            cluster.items().await[node].unwrap_or(0) as f64
         }
         Event::Death => {
             look_until(async || cluster.is_settled().await)
                 .await
                 .context("the copies were not made again")?;
-            let survivors = |held: Vec<f64>| held[1..].iter().sum::<f64>();
-            survivors(held(&cluster).await) - survivors(held_before)
+            let survivors = |items: Vec<Option<usize>>| items[1..].iter().flatten().sum::<usize>() as f64;
+            survivors(cluster.items().await) - survivors(held_before)
         }
     };
     let took = started.elapsed();
     let cpu = cluster.cpu_ticks() - cpu_before;
     drop(end);
     let meanwhile = load.await??;
-    let missing = all - held(&cluster).await.iter().sum::<f64>();
+    let missing = all as i64 - all_items(&cluster).await as i64;
 
     let [before_us, meanwhile_us] = [before, meanwhile].map(|report| report.latency[0].percentiles.p99_us);
     println!("entries moved         {moved:>12.0}");
@@ -138,17 +138,8 @@ async fn look_until(mut is_so: impl AsyncFnMut() -> bool) -> Result<(), Elapsed>
     .await
 }
 
-/// Entries of each auxiliary, 0 of one that is dead.
-async fn held(cluster: &Cluster) -> Vec<f64> {
-    let mut held = Vec::new();
-    for node in cluster.auxiliaries() {
-        held.push(if node.is_running() {
-            MetricsPage::parse(node.client().get("/metrics").await.text()).value("annulus_cache_items")
-        } else {
-            0.0
-        });
-    }
-    held
+async fn all_items(cluster: &Cluster) -> usize {
+    cluster.items().await.iter().flatten().sum()
 }
 
 /// Reads and writes of the keys that are there, until told to end.

@@ -93,15 +93,6 @@ async fn a_second_death_loses_nothing_once_no_key_lacks_a_copy() {
     }
 }
 
-/// Entries on all auxiliaries that run.
-async fn items(cluster: &Cluster) -> f64 {
-    let mut items = 0.0;
-    for node in cluster.auxiliaries().iter().filter(|node| node.is_running()) {
-        items += MetricsPage::parse(node.client().get("/metrics").await.text()).value("annulus_cache_items");
-    }
-    items
-}
-
 /// After so many others, hardly a bucket has a floor that is not above what was written before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deaths_lose_nothing_after_many_other_keys_have_expired() {
@@ -110,7 +101,7 @@ async fn deaths_lose_nothing_after_many_other_keys_have_expired() {
     for (round, dead) in [3, 1].into_iter().enumerate() {
         let mut others = Keys::new(&format!("other-{round}"), 0..20_000, "").with_ttl(1, 1);
         others.store(cluster.client(0)).await;
-        let have_expired = async || items(&cluster).await <= (2 * KEYS) as f64;
+        let have_expired = async || cluster.items().await.iter().flatten().sum::<usize>() <= 2 * KEYS;
         eventually("the others have expired", Duration::from_secs(20), have_expired).await;
         cluster.kill_auxiliary(dead);
         keys.are_right(&cluster).await;

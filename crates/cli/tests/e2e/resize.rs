@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annulus_ring::{Member, Ring};
-use annulus_testkit::{Cluster, MetricsPage, Shape, eventually};
+use annulus_testkit::{Cluster, Shape, eventually};
 
 use crate::keys::Keys;
 use crate::support::{BINARY, Load, sized};
@@ -22,11 +22,8 @@ async fn held(cluster: &Cluster, keys: usize) -> BTreeMap<String, f64> {
     let mut held = BTreeMap::new();
     let copies = REPLICAS * keys..=REPLICAS * keys + SPARE_COPIES;
     let nothing_too_much = async || {
-        held.clear();
-        for (n, auxiliary) in (1..).zip(cluster.auxiliaries()).filter(|(_, node)| node.is_running()) {
-            let page = MetricsPage::parse(auxiliary.client().get("/metrics").await.text());
-            held.insert(format!("aux-{n}"), page.value("annulus_cache_items"));
-        }
+        let items = (1..).zip(cluster.items().await);
+        held = items.filter_map(|(n, items)| Some((format!("aux-{n}"), items? as f64))).collect();
         copies.contains(&(held.values().sum::<f64>() as usize))
     };
     eventually("each key has its copies and hardly more", Duration::from_secs(40), nothing_too_much).await;
